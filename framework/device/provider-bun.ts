@@ -1,0 +1,98 @@
+// bun-webgpu hands out raw native handles; this file is the one place that touches them.
+import type { Provider } from "./provider.ts";
+
+interface Handle {
+  ptr: number | null;
+  destroy(): void;
+}
+interface Ticker {
+  _ticking: boolean;
+  hasWaiting(): boolean;
+  processEvents(): void;
+  scheduleTick(): void;
+}
+interface BunDevice extends GPUDevice {
+  instanceTicker: Ticker;
+  lib: {
+    wgpuBufferRelease(ptr: number): void;
+    wgpuComputePassEncoderRelease(ptr: number): void;
+    wgpuQuerySetRelease(ptr: number): void;
+  };
+}
+
+/** Limits that the adapter does not report and that must be passed all the same, or any `requiredLimits` is refused. */
+const unreported = [
+  "maxStorageBuffersInVertexStage",
+  "maxStorageBuffersInFragmentStage",
+  "maxStorageTexturesInVertexStage",
+  "maxStorageTexturesInFragmentStage",
+];
+
+/** While work is pending bun-webgpu polls in a loop that takes a core: poll hard for this long, then once a millisecond. */
+const SPIN_MS = 2;
+
+export async function bunWebgpu(): Promise<Provider> {
+  const { createGPUInstance, globals } = await import("bun-webgpu");
+  globals();
+  const gpu = createGPUInstance() as unknown as GPU;
+  let lib: BunDevice["lib"];
+
+  /** Frees a handle once: a second release aborts the process. */
+  const once = (handle: unknown, free: (h: Handle) => void) => {
+    const h = handle as Handle;
+    if (!h.ptr) return;
+    free(h);
+    h.ptr = null;
+  };
+
+  return {
+    name: "bun-webgpu",
+    gpu,
+    requestAdapter: (options) => gpu.requestAdapter(options),
+    async requestDevice(adapter, descriptor) {
+      const requiredLimits = {
+        ...Object.fromEntries(unreported.map((name) => [name, 0])),
+        ...descriptor.requiredLimits,
+      };
+      const device = (await adapter.requestDevice({ ...descriptor, requiredLimits })) as BunDevice;
+      lib = device.lib;
+      calmTicker(device.instanceTicker);
+      return device;
+    },
+    releaseBuffer: (buffer) =>
+      once(buffer, (h) => {
+        const { ptr } = h;
+        buffer.destroy();
+        lib.wgpuBufferRelease(ptr as number);
+      }),
+    release: (handle) =>
+      once(handle, (h) => {
+        const { ptr } = h;
+        h.destroy();
+        if ("type" in h) lib.wgpuQuerySetRelease(ptr as number);
+      }),
+    releasePass: (pass) => once(pass, (h) => lib.wgpuComputePassEncoderRelease(h.ptr as number)),
+    releaseCommands: (commands) => once(commands, (h) => (h as unknown as { _destroy(): void })._destroy()),
+    close: (device) => device.destroy(),
+  };
+}
+
+function calmTicker(ticker: Ticker): void {
+  let began = 0;
+  let last = 0;
+  ticker.scheduleTick = () => {
+    if (ticker._ticking) return;
+    ticker._ticking = true;
+    const now = performance.now();
+    if (now - last > SPIN_MS * 2) began = now; // nothing was pending for a while: a new wait
+    last = now;
+    const tick = () => {
+      last = performance.now();
+      ticker.processEvents();
+      ticker._ticking = false;
+      if (ticker.hasWaiting()) ticker.scheduleTick();
+    };
+    if (now - began < SPIN_MS) setImmediate(tick);
+    else setTimeout(tick, 1);
+  };
+}

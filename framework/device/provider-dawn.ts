@@ -1,0 +1,28 @@
+import { DeviceError } from "./errors.ts";
+import { type Provider, standardProvider } from "./provider.ts";
+
+interface DawnModule {
+  create(flags: string[]): GPU;
+  globals: Record<string, unknown>;
+}
+
+/** The collection of what `create()` returns crashes the process, so it is held for good. */
+const kept: GPU[] = [];
+
+/**
+ * The npm package `webgpu` (Dawn for N-API), for Bun, Node and Deno.
+ * @throws DeviceError where the optional dependency is not installed or has no binary for this platform
+ */
+export async function dawn(): Promise<Provider> {
+  let module: DawnModule;
+  try {
+    module = (await import("webgpu" as string)) as DawnModule;
+  } catch (error) {
+    throw new DeviceError(`the npm package webgpu does not load (${error instanceof Error ? error.message : error})`);
+  }
+  Object.assign(globalThis, module.globals);
+  const toggles = "enable-dawn-features=allow_unsafe_apis";
+  const gpu = module.create([toggles, "disable-dawn-features=timestamp_quantization"]);
+  kept.push(gpu);
+  return standardProvider("dawn", gpu);
+}
