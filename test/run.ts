@@ -30,7 +30,10 @@ export interface Report {
 }
 
 export interface Group {
-  label: string;
+  /** Which WebGPU it runs on. */
+  provider: string;
+  /** Which tests. */
+  name: string;
   command: string[];
   env?: Record<string, string>;
   /** Reads the child's output; the exit status is judged by `judge`. */
@@ -78,10 +81,10 @@ export function judge(group: Group, output: string, ended: string): Report {
   const report = group.read(output);
   if (!report) {
     const passed = output.match(/^\(pass\) /gm)?.length ?? 0;
-    return { passed, failed: 1, skipped: 0, failures: [`${group.label}: ended without a report (${ended})`] };
+    return { passed, failed: 1, skipped: 0, failures: [`${group.name}: ended without a report (${ended})`] };
   }
   if (ended !== "exit 0" && report.failed === 0)
-    return { ...report, failed: 1, failures: [...report.failures, `${group.label}: ${ended} after its tests`] };
+    return { ...report, failed: 1, failures: [...report.failures, `${group.name}: ${ended} after its tests`] };
   return report;
 }
 
@@ -101,7 +104,8 @@ export function groupFiles(files: readonly string[]): Map<string, string[]> {
 
 function bunGroups(provider: string, files: readonly string[], env?: Record<string, string>): Group[] {
   return [...groupFiles(files)].map(([name, chunk]) => ({
-    label: `${provider}  ${name}`,
+    provider,
+    name,
     command: [process.execPath, "test", `--timeout=${TEST_TIMEOUT_MS}`, ...chunk.map((file) => `./${file}`)],
     env,
     read: readBunTest,
@@ -130,7 +134,8 @@ function plan(filters: readonly string[]): { groups: Group[]; skipped: string[] 
   else {
     const command = [process.execPath, deno, "run", "-A", DENO_SMOKE];
     groups.push({
-      label: `deno  ${dirname(DENO_SMOKE)}`,
+      provider: "deno",
+      name: dirname(DENO_SMOKE),
       command,
       env: { MICROMIND_GPU: "navigator" },
       read: readSmoke,
@@ -205,14 +210,14 @@ async function main(): Promise<number> {
       const { passed, failed } = report;
       const counts = `${String(passed).padStart(5)} passed${failed ? `, ${failed} failed` : ""}${report.skipped ? `, ${report.skipped} skipped` : ""}`;
       console.log(
-        `${failed ? "FAIL" : "ok  "}  ${group.label.padEnd(30)} ${seconds.toFixed(1).padStart(6)} s ${counts}`,
+        `${failed ? "FAIL" : "ok  "}  ${group.provider.padEnd(8)} ${group.name.padEnd(22)} ${seconds.toFixed(1).padStart(6)} s ${counts}`,
       );
       for (const [, why] of output.matchAll(/^skip: (.*)$/gm)) console.log(`      skipped: ${why}`);
-      if (failed) console.log(`${excerpt(output)}\n`);
+      if (failed) console.log(`${excerpt(output, !group.read(output))}\n`);
       total.passed += passed;
       total.failed += failed;
       total.skipped += report.skipped;
-      total.failures.push(...report.failures.map((failure) => `${group.label.split("  ")[0]}  ${failure}`));
+      total.failures.push(...report.failures.map((failure) => `${group.provider}  ${failure}`));
     }
   };
   await Promise.all(Array.from({ length: PROCESSES }, worker));

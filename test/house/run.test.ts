@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { type Group, groupFiles, judge, readBunTest, readSmoke } from "../run.ts";
 
-const group: Group = { label: "default  test/a", command: [], read: readBunTest };
+const group: Group = { provider: "default", name: "test/a", command: [], read: readBunTest };
 const output = `bun test v1.4.5
 
 test/a/x.test.ts:
@@ -43,7 +43,7 @@ test("a process that dies before its summary is a failure, whatever its exit sta
       passed: 1,
       failed: 1,
       skipped: 0,
-      failures: [`default  test/a: ended without a report (${ended})`],
+      failures: [`test/a: ended without a report (${ended})`],
     });
 });
 
@@ -51,7 +51,7 @@ test("a process that ends badly after passing tests is a failure", () => {
   const passed = "test/a/x.test.ts:\n(pass) adds\n\n 1 pass\n 0 fail\nRan 1 test across 1 file. [1.00ms]\n";
   expect(judge(group, passed, "exit 0").failed).toBe(0);
   const report = judge(group, passed, "SIGSEGV");
-  expect([report.passed, report.failed, report.failures]).toEqual([1, 1, ["default  test/a: SIGSEGV after its tests"]]);
+  expect([report.passed, report.failed, report.failures]).toEqual([1, 1, ["test/a: SIGSEGV after its tests"]]);
 });
 
 test("a smoke script reports counts, or says why it is skipped; silence is a failure", () => {
