@@ -144,7 +144,7 @@ describe("the seven openings", () => {
       const begun = documents.filter((text) => text.startsWith(opening));
       expect(begun.length).toBeGreaterThanOrEqual(30);
       for (const ending of passages[opening]!.endings) {
-        expect(begun.filter((text) => text.startsWith(opening + ending)).length).toBeGreaterThanOrEqual(4);
+        expect(begun.filter((text) => text.startsWith(opening + ending)).length).toBeGreaterThanOrEqual(2);
       }
     });
   }
