@@ -21,6 +21,9 @@ const TEST_TIMEOUT_MS = 60_000;
 const ALSO_ON_DAWN = [/^test\/device\//, /^test\/ops\//, /^test\/model\/train/, /^test\/optim\//];
 const DENO_SMOKE = "test/deno/smoke.ts";
 
+/** `bun test` names what failed once more at its end. */
+const LIST_AT_END = /^\d+ tests? failed:\n(\(fail\) .*\n( {2}\^ .*\n)?)+/m;
+
 export interface Report {
   passed: number;
   failed: number;
@@ -42,7 +45,7 @@ export interface Group {
 
 /** `bun test`'s own summary and its list of failures; undefined where the summary is missing: the process died. */
 export function readBunTest(output: string): Report | undefined {
-  const lines = output.split("\n");
+  const lines = output.replace(LIST_AT_END, "").split("\n");
   const end = lines.findLastIndex((line) => /^Ran \d+ tests? across \d+ files?\./.test(line));
   if (end < 0) return undefined;
   const report: Report = { passed: 0, failed: 0, skipped: 0, failures: [] };
@@ -183,12 +186,12 @@ function run(group: Group): Promise<{ report: Report; output: string; seconds: n
   });
 }
 
-/** What a failed process said, without its passing tests. */
-function excerpt(output: string): string {
-  const lines = output.split("\n").filter((line) => !/^\((pass|skip|todo)\) /.test(line));
-  return lines
-    .slice(-200)
-    .join("\n")
+/** What a failed process said, without its passing tests; all of its last words where it died among them. */
+function excerpt(output: string, died: boolean): string {
+  const lines = output.split("\n").filter((line) => died || !/^\((pass|skip|todo)\) /.test(line));
+  const text = lines.slice(died ? -60 : -200).join("\n");
+  return text
+    .replace(LIST_AT_END, "")
     .replace(/\n{3,}/g, "\n\n")
     .trim();
 }

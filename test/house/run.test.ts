@@ -17,6 +17,8 @@ test/a/y.test.ts:
 error: Cannot find module './nope.ts'
 -------------------------------
 
+1 tests failed:
+(fail) group > takes [1.5s] away [5.23ms]
 
  1 pass
  1 skip
