@@ -1,0 +1,154 @@
+import { matmulLaunch } from "../../kernels/matmul.ts";
+import { op } from "../autograd/op.ts";
+import { ShapeError } from "../device/errors.ts";
+import { promote } from "../tensor/dtype.ts";
+import { gpu } from "../tensor/engine.ts";
+import { broadcastShapes, expectShape, showShape, sizeOf } from "../tensor/shape.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { expectFloat, updateInPlace } from "./elementwise.ts";
+import { cast } from "./pointwise.ts";
+import { sum, sumTo } from "./reduce.ts";
+import { expand, reshape } from "./shape.ts";
+
+type Layout = "NN" | "NT" | "TN";
+
+/** One launch: y [batch, m, n] = op(a) op(b), or y += it. A batch of 1 meets any other. */
+function launch(
+  layout: Layout,
+  a: Tensor,
+  b: Tensor,
+  y: Tensor,
+  dims: { batch: number; m: number; n: number; k: number },
+  more: { accumulate?: boolean; bias?: Tensor } = {},
+): void {
+  const { batch, m, n, k } = dims;
+  if (batch * m * n === 0) return;
+  const stride = (x: Tensor) => (x.size === x.dim(-1) * x.dim(-2) || batch === 1 ? 0 : x.size / batch);
+  const { kernel, shape, uniforms } = matmulLaunch({
+    layout,
+    ...dims,
+    strideA: stride(a),
+    strideB: stride(b),
+    a: a.dtype,
+    b: b.dtype,
+    c: y.dtype,
+    accumulate: more.accumulate ?? false,
+    bias: more.bias !== undefined,
+  });
+  gpu().launch(
+    kernel,
+    { a: a.view(), b: b.view(), c: y.view(), ...(more.bias ? { bias: more.bias.view() } : {}) },
+    shape,
+    uniforms,
+  );
+}
+
+/** Rows, columns and reduced length of a product of two matrices under a layout. */
+function dimsOf(
+  layout: Layout,
+  a: readonly number[],
+  b: readonly number[],
+): { m: number; n: number; k: number; kB: number } {
+  const [ar, ac] = a.slice(-2);
+  const [br, bc] = b.slice(-2);
+  if (layout === "NN") return { m: ar, n: bc, k: ac, kB: br };
+  return layout === "NT" ? { m: ar, n: br, k: ac, kB: bc } : { m: ac, n: bc, k: ar, kB: br };
+}
+
+/** The product of [B, ., .] and [B, ., .] under a layout; gradients are products under the others. */
+const product = op("matmul", {
+  value(a: Tensor, b: Tensor, layout: Layout) {
+    const { m, n, k } = dimsOf(layout, a.shape, b.shape);
+    const batch = Math.max(a.shape[0], b.shape[0]);
+    const y = Tensor.empty([batch, m, n], promote(a.dtype, b.dtype), "matmul");
+    launch(layout, a, b, y, { batch, m, n, k });
+    return { y, saved: { a, b, layout } };
+  },
+  gradient(dy, { a, b, layout }, { needs }) {
+    const da = { NN: () => product(dy, b, "NT"), NT: () => product(dy, b, "NN"), TN: () => product(b, dy, "NT") };
+    const db = { NN: () => product(a, dy, "TN"), NT: () => product(dy, a, "TN"), TN: () => product(a, dy, "NN") };
+    const fit = (g: Tensor, x: Tensor) => cast(sumTo(g, x.shape), x.dtype);
+    return [needs(0) ? fit(da[layout](), a) : null, needs(1) ? fit(db[layout](), b) : null];
+  },
+  twice: true,
+}) as (a: Tensor, b: Tensor, layout: Layout) => Tensor;
+
+/**
+ * torch.matmul: [..., m, k] times [..., k, n], the leading axes broadcast; a vector on either side is a row or a column.
+ * @throws ShapeError where the inner sizes differ
+ */
+export function matmul(a: Tensor, b: Tensor): Tensor {
+  expectFloat("matmul", a, "a");
+  expectFloat("matmul", b, "b");
+  if (a.rank === 0 || b.rank === 0) throw new ShapeError("matmul: a single number is no matrix; use mul");
+  if (a.rank === 1) return dropAxis(matmul(reshape(a, [1, a.size]), b), b.rank === 1 ? -1 : -2);
+  if (b.rank === 1) return dropAxis(matmul(a, reshape(b, [b.size, 1])), -1);
+  const { m, n, k, kB } = dimsOf("NN", a.shape, b.shape);
+  if (k !== kB)
+    throw new ShapeError(
+      `matmul: a is ${showShape(a.shape)} and b is ${showShape(b.shape)}: inner sizes ${k} and ${kB} differ`,
+    );
+  if (b.rank === 2)
+    return reshape(product(reshape(a, [1, sizeOf(a.shape.slice(0, -1)), k]), reshape(b, [1, k, n]), "NN"), [
+      ...a.shape.slice(0, -1),
+      n,
+    ]);
+  const lead = broadcastShapes("matmul", a.shape.slice(0, -2), b.shape.slice(0, -2));
+  const flat = (x: Tensor) =>
+    sizeOf(x.shape.slice(0, -2)) === 1
+      ? reshape(x, [1, x.dim(-2), x.dim(-1)])
+      : reshape(expand(x, [...lead, x.dim(-2), x.dim(-1)]), [-1, x.dim(-2), x.dim(-1)]);
+  return reshape(product(flat(a), flat(b), "NN"), [...lead, m, n]);
+}
+
+function dropAxis(x: Tensor, axis: number): Tensor {
+  return reshape(
+    x,
+    x.shape.filter((_, i) => i !== axis + x.rank),
+  );
+}
+
+/**
+ * x · weightᵀ + bias, the product of all rows in one launch. The weight's gradient adds straight into its place.
+ * @param x      [..., in]
+ * @param weight [out, in]
+ * @param bias   [out]
+ * @returns      [..., out], x's dtype
+ */
+export const linear = op("linear", {
+  value(x: Tensor, weight: Tensor, bias?: Tensor) {
+    expectFloat("linear", x);
+    const [n, k] = weight.shape;
+    if (weight.rank !== 2 || x.dim(-1) !== k)
+      throw new ShapeError(
+        `linear: x is ${showShape(x.shape)} and weight ${showShape(weight.shape)}, expected [..., in] and [out, in]`,
+      );
+    if (bias) expectShape("linear", "bias", bias.shape, [n]);
+    const m = sizeOf(x.shape.slice(0, -1));
+    const y = Tensor.empty([...x.shape.slice(0, -1), n], x.dtype, "linear");
+    launch("NT", x, weight, y, { batch: 1, m, n, k }, { bias });
+    return { y, saved: { x, weight, bias, m, n, k } };
+  },
+  gradient(dy, { x, weight, bias, m, n, k }, { needs, into }) {
+    const dx = needs(0) ? Tensor.empty(x.shape, x.dtype, "linear.dx") : null;
+    if (dx) launch("NN", dy, weight, dx, { batch: 1, m, n: k, k: n });
+    const dweight = needs(1) ? weightGradient(dy, x, weight, { m, n, k }, into(1)) : null;
+    if (!bias || !needs(2)) return [dx, dweight, null];
+    const dbias = sum(reshape(dy, [m, n]), 0);
+    const target = into(2);
+    if (target) updateInPlace("old + f32(a)", target, [dbias]);
+    return [dx, dweight, target ? null : dbias];
+  },
+});
+
+function weightGradient(
+  dy: Tensor,
+  x: Tensor,
+  weight: Tensor,
+  { m, n, k }: { m: number; n: number; k: number },
+  target?: Tensor,
+): Tensor | null {
+  const dweight = target ?? Tensor.empty(weight.shape, "f32", "linear.dweight");
+  launch("TN", dy, x, dweight, { batch: 1, m: n, n: k, k: m }, { accumulate: target !== undefined });
+  return target ? null : cast(dweight, weight.dtype);
+}

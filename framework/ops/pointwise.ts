@@ -1,0 +1,278 @@
+import { provideAccumulator } from "../autograd/backward.ts";
+import { noGrad } from "../autograd/graph.ts";
+import { op } from "../autograd/op.ts";
+import { type DType, isFloat, promote } from "../tensor/dtype.ts";
+import type { Dims } from "../tensor/shape.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { elementwise, expectFloat, fill, updateInPlace } from "./elementwise.ts";
+import { sumTo } from "./reduce.ts";
+
+/** A tensor, or a number that takes the tensor's dtype. */
+export type Operand = Tensor | number;
+
+interface Unary {
+  /** The value in WGSL, of `a`. */
+  wgsl: string;
+  /** dx, of x, y and dy. */
+  gradient: (of: { x: Tensor; y: Tensor; dy: Tensor }) => Tensor;
+  /** Integers are taken too. */
+  integers?: boolean;
+}
+
+/** The value in WGSL of `a`, and the gradient in ops of x, y and dy: a row an op. */
+const unary = {
+  neg: { wgsl: "-a", gradient: ({ dy }) => neg(dy), integers: true },
+  exp: { wgsl: "exp(a)", gradient: ({ y, dy }) => mul(dy, y) },
+  log: { wgsl: "log(a)", gradient: ({ x, dy }) => div(dy, x) },
+  sqrt: { wgsl: "sqrt(a)", gradient: ({ y, dy }) => div(mul(dy, 0.5), y) },
+  rsqrt: { wgsl: "inverseSqrt(a)", gradient: ({ y, dy }) => mul(mul(dy, -0.5), mul(y, mul(y, y))) },
+  sin: { wgsl: "sin(a)", gradient: ({ x, dy }) => mul(dy, cos(x)) },
+  cos: { wgsl: "cos(a)", gradient: ({ x, dy }) => neg(mul(dy, sin(x))) },
+  tanh: { wgsl: "safeTanh(a)", gradient: ({ y, dy }) => mul(dy, sub(1, mul(y, y))) },
+  sigmoid: { wgsl: "1.0 / (1.0 + exp(-a))", gradient: ({ y, dy }) => mul(dy, mul(y, sub(1, y))) },
+  logSigmoid: { wgsl: "min(a, 0.0) - log(1.0 + exp(-abs(a)))", gradient: ({ x, dy }) => mul(dy, sigmoid(neg(x))) },
+  silu: {
+    wgsl: "a / (1.0 + exp(-a))",
+    gradient: ({ x, dy }) => {
+      const s = sigmoid(x);
+      return mul(dy, mul(s, add(1, mul(x, sub(1, s)))));
+    },
+  },
+  relu: { wgsl: "max(a, 0)", gradient: ({ x, dy }) => where(gt(x, 0), dy, 0), integers: true },
+  abs: { wgsl: "abs(a)", gradient: ({ x, dy }) => mul(dy, sign(x)), integers: true },
+  sign: { wgsl: "sign(a)", gradient: ({ dy }) => mul(dy, 0), integers: true },
+  erf: { wgsl: "erf(a)", gradient: ({ x, dy }) => mul(dy, mul(exp(neg(mul(x, x))), 2 / Math.sqrt(Math.PI))) },
+} satisfies Record<string, Unary>;
+
+function unaryOp(name: keyof typeof unary): (x: Tensor) => Tensor {
+  const { wgsl, gradient, integers } = unary[name] as Unary;
+  return op(name, {
+    value(x: Tensor) {
+      if (!integers) expectFloat(name, x);
+      const y = elementwise(name, wgsl, [x]);
+      return { y, saved: { x, y } };
+    },
+    gradient: (dy, { x, y }) => [gradient({ x, y, dy })],
+    twice: true,
+  });
+}
+
+export const neg = unaryOp("neg");
+export const exp = unaryOp("exp");
+/** Natural logarithm; -Infinity at 0. */
+export const log = unaryOp("log");
+export const sqrt = unaryOp("sqrt");
+export const rsqrt = unaryOp("rsqrt");
+export const sin = unaryOp("sin");
+export const cos = unaryOp("cos");
+export const tanh = unaryOp("tanh");
+export const sigmoid = unaryOp("sigmoid");
+/** log(sigmoid(x)), without overflow at either end. */
+export const logSigmoid = unaryOp("logSigmoid");
+/** x · sigmoid(x). Elfwing et al. 2017, arXiv:1702.03118 */
+export const silu = unaryOp("silu");
+export const relu = unaryOp("relu");
+/** |x|, with gradient 0 at 0. */
+export const abs = unaryOp("abs");
+export const sign = unaryOp("sign");
+/** The error function, to 1.5e-7. */
+export const erf = unaryOp("erf");
+
+/** Gaussian error linear unit: exact by default, or by tanh. Hendrycks & Gimpel 2016, arXiv:1606.08415 */
+export function gelu(x: Tensor, { approximate = "none" }: { approximate?: "none" | "tanh" } = {}): Tensor {
+  if (approximate === "none") return mul(mul(x, 0.5), add(1, erf(mul(x, Math.SQRT1_2))));
+  const inner = mul(add(x, mul(mul(x, mul(x, x)), 0.044715)), Math.sqrt(2 / Math.PI));
+  return mul(mul(x, 0.5), add(1, tanh(inner)));
+}
+
+interface Binary {
+  /** The value in WGSL of `a` and `b`. */
+  wgsl: string;
+  /** [da, db], before they are summed to the operands' shapes. */
+  gradient: (of: { a: Tensor; b: Operand; y: Tensor; dy: Tensor; needs: (i: number) => boolean }) => (Tensor | null)[];
+}
+
+const when = <T>(wanted: boolean, make: () => T): T | null => (wanted ? make() : null);
+
+const binary = {
+  add: { wgsl: "a + b", gradient: ({ dy }) => [dy, dy] },
+  sub: { wgsl: "a - b", gradient: ({ dy, needs }) => [dy, when(needs(1), () => neg(dy))] },
+  mul: {
+    wgsl: "a * b",
+    gradient: ({ a, b, dy, needs }) => [when(needs(0), () => mul(dy, b)), when(needs(1), () => mul(dy, a))],
+  },
+  div: {
+    wgsl: "a / b",
+    gradient: ({ b, y, dy, needs }) => [
+      when(needs(0), () => div(dy, b)),
+      when(needs(1), () => neg(div(mul(dy, y), b))),
+    ],
+  },
+  minimum: { wgsl: "min(a, b)", gradient: ({ a, b, dy }) => shareTies(dy, lt(a, b), eq(a, b)) },
+  maximum: { wgsl: "max(a, b)", gradient: ({ a, b, dy }) => shareTies(dy, gt(a, b), eq(a, b)) },
+} satisfies Record<string, Binary>;
+
+/** A tie gives half to each, as in PyTorch. */
+function shareTies(dy: Tensor, wins: Tensor, ties: Tensor): Tensor[] {
+  const share = add(wins, mul(ties, 0.5));
+  return [mul(dy, share), mul(dy, sub(1, share))];
+}
+
+function binaryOp(name: keyof typeof binary): (a: Operand, b: Operand) => Tensor {
+  const { wgsl, gradient } = binary[name] as Binary;
+  const apply = op(name, {
+    value(a: Tensor, b: Operand) {
+      const y = binaryValue(name, wgsl, a, b);
+      return { y, saved: { a, b, y, aShape: a.shape, bShape: b instanceof Tensor ? b.shape : [] } };
+    },
+    gradient(dy, { a, b, y, aShape, bShape }, { needs }) {
+      const [da, db] = gradient({ a, b, y, dy, needs });
+      const to = (g: Tensor | null, shape: Dims, dtype: DType) => g && castTo(sumTo(g, shape), dtype);
+      return [to(da, aShape, a.dtype), b instanceof Tensor ? to(db, bShape, b.dtype) : null];
+    },
+    twice: true,
+  });
+  return (a, b) => {
+    if (a instanceof Tensor) return apply(a, b);
+    if (!(b instanceof Tensor)) throw new TypeError(`${name}: both operands are numbers, expected a tensor`);
+    return apply(full([], a, isFloat(b.dtype) || Number.isInteger(a) ? b.dtype : "f32"), b);
+  };
+}
+
+/** A number meets a tensor in the tensor's dtype, unless a fraction meets integers. */
+function binaryValue(name: string, wgsl: string, a: Tensor, b: Operand, dtype?: DType): Tensor {
+  if (b instanceof Tensor) {
+    const common = promote(a.dtype, b.dtype);
+    const type = common === "f16" ? "f32" : common;
+    return elementwise(name, wgsl.replace(/\ba\b/g, `${type}(a)`).replace(/\bb\b/g, `${type}(b)`), [a, b], {
+      dtype: dtype ?? common,
+    });
+  }
+  const whole = !isFloat(a.dtype) && Number.isInteger(b);
+  const type = whole ? a.dtype : "f32";
+  const result = dtype ?? (isFloat(a.dtype) || whole ? a.dtype : "f32");
+  return elementwise(name, wgsl.replace(/\ba\b/g, `${type}(a)`).replace(/\bb\b/g, `${type}(u.s)`), [a], {
+    dtype: result,
+    s: b,
+  });
+}
+
+export const add = binaryOp("add");
+export const sub = binaryOp("sub");
+export const mul = binaryOp("mul");
+export const div = binaryOp("div");
+export const minimum = binaryOp("minimum");
+export const maximum = binaryOp("maximum");
+
+/** x to a power: a number, or a tensor (whose gradient needs x > 0). A negative base takes whole powers only, else NaN. */
+export function pow(x: Tensor, p: Operand): Tensor {
+  return p instanceof Tensor ? powTensor(x, p) : powNumber(x, p);
+}
+
+const powNumber = op("pow", {
+  value(x: Tensor, p: number) {
+    expectFloat("pow", x);
+    const wgsl = p === 2 ? "a * a" : p === 3 ? "a * a * a" : "power(a, u.s)";
+    return { y: elementwise("pow", wgsl, [x], { s: p }), saved: { x, p } };
+  },
+  gradient: (dy, { x, p }) => [p === 0 ? mul(dy, 0) : mul(dy, mul(pow(x, p - 1), p))],
+  twice: true,
+});
+
+const powTensor = op("pow", {
+  value(x: Tensor, p: Tensor) {
+    expectFloat("pow", x);
+    const y = elementwise("pow", "power(f32(a), f32(b))", [x, p]);
+    return { y, saved: { x, p, y } };
+  },
+  gradient(dy, { x, p, y }, { needs }) {
+    const dx = when(needs(0), () => sumTo(mul(dy, mul(p, pow(x, sub(p, 1)))), x.shape));
+    const dp = when(needs(1), () => sumTo(mul(dy, mul(y, log(x))), p.shape));
+    return [dx, dp];
+  },
+  twice: true,
+});
+
+/** Comparisons give ones and zeros in f32 and have no gradient. */
+function comparison(name: string, sign: string): (a: Tensor, b: Operand) => Tensor {
+  return (a, b) => noGrad(() => binaryValue(name, `select(0.0, 1.0, a ${sign} b)`, a, b, "f32"));
+}
+export const eq = comparison("eq", "==");
+export const ne = comparison("ne", "!=");
+export const lt = comparison("lt", "<");
+export const le = comparison("le", "<=");
+export const gt = comparison("gt", ">");
+export const ge = comparison("ge", ">=");
+
+/** a where the condition is not 0, else b; all three broadcast. */
+export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
+  const dtype = a instanceof Tensor ? a.dtype : b instanceof Tensor ? b.dtype : "f32";
+  return whereOp(condition, a instanceof Tensor ? a : full([], a, dtype), b instanceof Tensor ? b : full([], b, dtype));
+}
+
+const whereOp = op("where", {
+  value(condition: Tensor, a: Tensor, b: Tensor) {
+    const dtype = promote(a.dtype, b.dtype);
+    const type = dtype === "f16" ? "f32" : dtype;
+    const zero = `${condition.dtype === "f16" ? "f32" : condition.dtype}(0)`;
+    const y = elementwise("where", `select(${type}(c), ${type}(b), a != ${zero})`, [condition, a, b], { dtype });
+    return { y, saved: { condition, aShape: a.shape, bShape: b.shape, aType: a.dtype, bType: b.dtype } };
+  },
+  gradient(dy, { condition, aShape, bShape, aType, bType }, { needs }) {
+    const da = when(needs(1), () => castTo(sumTo(where(condition, dy, 0), aShape), aType));
+    const db = when(needs(2), () => castTo(sumTo(where(condition, 0, dy), bShape), bType));
+    return [null, da, db];
+  },
+  twice: true,
+});
+
+/** Limits x to [min, max]; the gradient passes where x is inside, bounds included. */
+export const clamp = op("clamp", {
+  value(x: Tensor, { min = -3.4028234e38, max = 3.4028234e38 }: { min?: number; max?: number }) {
+    const type = x.dtype === "f16" ? "f32" : x.dtype;
+    const y = elementwise("clamp", isFloat(x.dtype) ? "clamp(a, u.s, u.t)" : `${type}(clamp(f32(a), u.s, u.t))`, [x], {
+      s: min,
+      t: max,
+    });
+    return { y, saved: { x, min, max } };
+  },
+  gradient: (dy, { x, min, max }) => [mul(dy, mul(ge(x, min), le(x, max)))],
+  twice: true,
+});
+
+/** Converts to another dtype; the gradient comes back in the first one. */
+export function cast(x: Tensor, dtype: DType): Tensor {
+  return castTo(x, dtype);
+}
+
+function castTo(x: Tensor, dtype: DType): Tensor {
+  return x.dtype === dtype ? x : castOp(x, dtype);
+}
+
+const castOp = op("cast", {
+  value: (x: Tensor, dtype: DType) => ({
+    y: elementwise("cast", `${dtype === "f16" ? "f32" : dtype}(a)`, [x], { dtype }),
+    saved: { from: x.dtype },
+  }),
+  gradient: (dy, { from }) => [isFloat(from) ? castTo(dy, from) : null],
+  twice: true,
+});
+
+/** A copy with a buffer of its own. */
+export const clone = op("clone", {
+  value: (x: Tensor) => ({ y: elementwise("clone", "a", [x]), saved: {} }),
+  gradient: (dy) => [dy],
+  twice: true,
+});
+
+/** A tensor of one value. */
+export function full(shape: Dims, value: number, dtype: DType = "f32"): Tensor {
+  return fill(Tensor.empty(shape, dtype, "full"), value);
+}
+
+provideAccumulator({
+  add,
+  addInto: (target, dy) => updateInPlace("old + f32(a)", target, [dy]),
+  copy: (a) => elementwise("copy", "a", [a]),
+  ones: (like) => full(like.shape, 1, like.dtype),
+});

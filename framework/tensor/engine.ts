@@ -1,0 +1,40 @@
+import { type OpenOptions, openGpu, summary } from "../device/adapter.ts";
+import { DeviceError } from "../device/errors.ts";
+import type { Gpu } from "../device/gpu.ts";
+
+let current: Gpu | undefined;
+let opening: Promise<Gpu> | undefined;
+
+export interface InitOptions extends OpenOptions {
+  /** Prints a line that says what the adapter is (default false). */
+  verbose?: boolean;
+}
+
+/**
+ * Opens the GPU. Call it once before the first tensor; a second call hands back the same device.
+ * @throws DeviceError where there is no adapter that computes, with what to install
+ */
+export async function init(options: InitOptions = {}): Promise<Gpu> {
+  opening ??= openGpu(options);
+  try {
+    current = await opening;
+  } catch (error) {
+    opening = undefined;
+    throw error;
+  }
+  if (options.verbose) console.log(summary(current));
+  return current;
+}
+
+/** The device of all tensors. @throws DeviceError before {@link init} */
+export function gpu(): Gpu {
+  if (!current) throw new DeviceError("no device yet: call `await init()` before the first tensor");
+  return current;
+}
+
+/** Releases the device and all tensors on it. */
+export function shutdown(): void {
+  current?.close();
+  current = undefined;
+  opening = undefined;
+}

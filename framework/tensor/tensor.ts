@@ -1,0 +1,240 @@
+import { DisposedError, ShapeError } from "../device/errors.ts";
+import type { View } from "../device/gpu.ts";
+import type { Block } from "../device/pool.ts";
+import { bytesOf, type DType, decode, encode, type HostArray } from "./dtype.ts";
+import { gpu } from "./engine.ts";
+import { currentScope, type Scope } from "./scope.ts";
+import { type Dims, inferShape, showShape, sizeOf } from "./shape.ts";
+
+/** A block shared by the tensors that view it; it returns to the pool with the last of them. */
+class Storage {
+  private users = 0;
+  constructor(readonly block: Block) {}
+
+  retain(): this {
+    this.users++;
+    return this;
+  }
+
+  release(): void {
+    if (--this.users === 0) gpu().release(this.block);
+  }
+
+  get count(): number {
+    return this.users;
+  }
+}
+
+/** What autograd hangs on a tensor. The tensor counts as one holder of it. */
+export interface GraphNode {
+  retain(): void;
+  release(): void;
+}
+
+export interface TensorOptions {
+  dtype?: DType;
+  requiresGrad?: boolean;
+  /** For typed arrays and flat lists: the shape that they fill. */
+  shape?: Dims;
+}
+
+export type Nested = number | Nested[];
+
+/** Frees what a script that never calls dispose or scope lets go of. */
+const forgotten = new FinalizationRegistry<{ storage: Storage; node: GraphNode | undefined }>(({ storage, node }) => {
+  try {
+    storage.release();
+    node?.release();
+  } catch {} // the device is closed
+});
+
+/**
+ * A contiguous array on the GPU. Its methods beyond those below are the ops (`framework/ops/methods.ts`).
+ * It lives until `dispose()`, the end of its `scope`, or (last resort) garbage collection.
+ */
+export class Tensor {
+  readonly isTensor = true;
+  /** For errors and reports; parameters carry their path in the model. */
+  name = "tensor";
+  grad: Tensor | undefined;
+  node: GraphNode | undefined;
+  /** Makes the leaf node of a tensor that wants a gradient; set by autograd. */
+  requiresGrad = false;
+  private storage: Storage | undefined;
+  private scope: Scope | undefined;
+  private freedAt: Error | undefined;
+
+  constructor(
+    storage: Storage,
+    readonly shape: Dims,
+    readonly dtype: DType,
+    /** First element within the storage. */
+    private readonly offset = 0,
+  ) {
+    this.storage = storage.retain();
+    this.moveTo(currentScope());
+    forgotten.register(this, { storage, node: undefined }, this);
+  }
+
+  /** A tensor with whatever its buffer holds. */
+  static empty(shape: Dims, dtype: DType = "f32", name = "tensor"): Tensor {
+    const bytes = sizeOf(shape) * bytesOf(dtype);
+    const tensor = new Tensor(new Storage(gpu().alloc(bytes, { name, shape, dtype })), [...shape], dtype);
+    tensor.name = name;
+    return tensor;
+  }
+
+  static from(data: Nested | ArrayLike<number>, options: TensorOptions = {}): Tensor {
+    const { values, shape } = flatten(data);
+    const dtype = options.dtype ?? dtypeOf(data);
+    const tensor = Tensor.empty(options.shape ? inferShape("tensor", options.shape, values.length) : shape, dtype);
+    if (values.length) gpu().write(tensor.view(), encode(values, dtype));
+    return tensor;
+  }
+
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+
+  get rank(): number {
+    return this.shape.length;
+  }
+
+  /** Whether another handle views the same elements. */
+  get shared(): boolean {
+    return this.live().count > 1;
+  }
+
+  get disposed(): boolean {
+    return !this.storage;
+  }
+
+  /** The size of one axis; negative counts from the end. */
+  dim(axis: number): number {
+    return this.shape[axis < 0 ? axis + this.shape.length : axis];
+  }
+
+  /** The bytes behind it, for a launch. @throws DisposedError */
+  view(): View {
+    const { block } = this.live();
+    return { block, offset: this.offset * bytesOf(this.dtype), bytes: this.size * bytesOf(this.dtype) };
+  }
+
+  /** Another handle on the same elements, of another shape if given, outside the graph. */
+  alias(shape: Dims = this.shape): Tensor {
+    const tensor = new Tensor(this.live(), shape, this.dtype, this.offset);
+    tensor.name = this.name;
+    return tensor;
+  }
+
+  /** A handle on `shape` elements from element `start` on, outside the graph. `start` bytes must be a multiple of 256. */
+  window(start: number, shape: Dims): Tensor {
+    if ((start * bytesOf(this.dtype)) % 256 || start + sizeOf(shape) > this.size) {
+      throw new ShapeError(
+        `window: ${showShape(shape)} from element ${start} is no aligned part of ${showShape(this.shape)}`,
+      );
+    }
+    return new Tensor(this.live(), shape, this.dtype, this.offset + start);
+  }
+
+  /** Waits for all work so far and reads the elements; f16 comes as f32. */
+  async data(): Promise<HostArray> {
+    return decode(await gpu().read(this.view()), this.dtype);
+  }
+
+  /** The only element. @throws ShapeError where there are more */
+  async item(): Promise<number> {
+    if (this.size !== 1) throw new ShapeError(`item: the tensor is ${showShape(this.shape)}, expected one element`);
+    return (await this.data())[0];
+  }
+
+  async tolist(): Promise<Nested> {
+    return nest(await this.data(), this.shape);
+  }
+
+  /** Replaces the elements. @throws ShapeError where their count differs */
+  write(values: ArrayLike<number>): this {
+    if (values.length !== this.size)
+      throw new ShapeError(`${this.name}: ${values.length} values for shape ${showShape(this.shape)}`);
+    if (values.length) gpu().write(this.view(), encode(values, this.dtype));
+    return this;
+  }
+
+  /** Takes it out of its scope: it lives until disposed. */
+  keep(): this {
+    this.moveTo(undefined);
+    return this;
+  }
+
+  moveTo(scope: Scope | undefined): void {
+    this.scope?.delete(this);
+    this.scope = scope;
+    scope?.add(this);
+  }
+
+  /** Hangs a graph node on the tensor (autograd's business). */
+  attach(node: GraphNode): this {
+    node.retain();
+    this.node = node;
+    forgotten.unregister(this);
+    forgotten.register(this, { storage: this.live(), node }, this);
+    return this;
+  }
+
+  dispose(): void {
+    if (!this.storage) return;
+    forgotten.unregister(this);
+    this.moveTo(undefined);
+    const { storage, node } = this;
+    this.storage = undefined;
+    this.node = undefined;
+    this.freedAt = new Error("freed"); // its stack is formatted only if somebody asks
+    storage.release();
+    node?.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  toString(): string {
+    return `${this.name} ${showShape(this.shape)} ${this.dtype}${this.disposed ? " (freed)" : ""}`;
+  }
+
+  private live(): Storage {
+    if (this.storage) return this.storage;
+    const where = this.freedAt?.stack?.split("\n").slice(1, 6).join("\n");
+    throw new DisposedError(`${this.name} ${showShape(this.shape)} is used after it was freed, here:\n${where}`);
+  }
+}
+
+function dtypeOf(data: Nested | ArrayLike<number>): DType {
+  if (data instanceof Int32Array || data instanceof BigInt64Array) return "i32";
+  if (data instanceof Uint32Array) return "u32";
+  return "f32";
+}
+
+function flatten(data: Nested | ArrayLike<number>): { values: ArrayLike<number>; shape: number[] } {
+  if (typeof data === "number") return { values: [data], shape: [] };
+  if (!Array.isArray(data)) return { values: data as ArrayLike<number>, shape: [(data as ArrayLike<number>).length] };
+  const shape: number[] = [];
+  for (let level: Nested = data; Array.isArray(level); level = level[0] as Nested) shape.push(level.length);
+  const values: number[] = [];
+  const walk = (level: Nested, depth: number): void => {
+    if (depth === shape.length) {
+      if (typeof level !== "number") throw new ShapeError("tensor: a list stands where a number is expected");
+      values.push(level);
+    } else if (Array.isArray(level) && level.length === shape[depth]) for (const item of level) walk(item, depth + 1);
+    else throw new ShapeError(`tensor: lists of different lengths at depth ${depth}, expected ${shape[depth]} items`);
+  };
+  walk(data, 0);
+  return { values, shape };
+}
+
+function nest(values: ArrayLike<number>, shape: Dims): Nested {
+  if (shape.length === 0) return values[0];
+  const step = sizeOf(shape.slice(1));
+  return Array.from({ length: shape[0] }, (_, i) =>
+    shape.length === 1 ? values[i] : nest(Array.prototype.slice.call(values, i * step, (i + 1) * step), shape.slice(1)),
+  );
+}

@@ -1,0 +1,146 @@
+import { kernel, linearIndex, linearWorkgroups, type Scalar } from "../framework/device/kernel.ts";
+
+export interface PointwiseShape {
+  [name: string]: string | number | boolean;
+  /** WGSL for one element: of `a`, `b`, `c` (floats as f32), `old` (what y holds) and the uniforms `u.s`, `u.t`. */
+  expr: string;
+  /** Dtypes of the operands and of y, such as `f32,i32>f16`. */
+  types: string;
+  /** 0: all operands are contiguous and of y's shape; else the number of axes walked by strides. */
+  rank: number;
+  /** Flat only: four elements a lane. */
+  vec4: boolean;
+  /** y is read before it is written, and elements outside the walk stay. */
+  update: boolean;
+}
+
+const LANES = 64;
+const names = ["a", "b", "c"];
+
+/**
+ * y = expr(a, b, c), element by element, the operands broadcast, permuted or sliced by strides; y too may be walked by strides
+ * (then elements between stay as they are). One pipeline per expression serves all sizes.
+ */
+export const pointwise = kernel({
+  name: "pointwise",
+  bindings: ({ types, update }: PointwiseShape) => ({
+    ...Object.fromEntries(operandTypes(types).map((_, i) => [names[i], "read" as const])),
+    y: update ? ("update" as const) : ("write" as const),
+  }),
+  types: ({ types, rank, vec4 }) => {
+    const element = (type: string) => (rank === 0 && vec4 ? `vec4<${type}>` : type);
+    const operands = operandTypes(types).map((type, i) => [names[i], element(type)]);
+    return Object.fromEntries([...operands, ["y", element(resultType(types))]]);
+  },
+  uniforms: {
+    n: "u32",
+    s: "f32",
+    t: "f32",
+    ...Object.fromEntries(Array.from({ length: 6 }, (_, i) => [`d${i}`, "u32" as const])),
+    ...Object.fromEntries(
+      ["a", "b", "c", "y"].flatMap((o) => [0, 1, 2, 3, 4, 5].map((i) => [`${o}${i}`, "u32" as const])),
+    ),
+    aAt: "u32",
+    bAt: "u32",
+    cAt: "u32",
+    yAt: "u32",
+  },
+  workgroups: ({ rank, vec4 }, _, { n }) =>
+    n === 0 ? [0] : linearWorkgroups(Math.ceil(n / (rank === 0 && vec4 ? 4 : 1) / LANES)),
+  cost: ({ types }, { n }) => ({
+    flops: n,
+    bytes: n * [...operandTypes(types), resultType(types)].reduce((sum, t) => sum + (t === "f16" ? 2 : 4), 0),
+  }),
+  wgsl: (shape) => `
+    ${helpers(shape.expr)}
+    fn f(${parameters(shape)}) -> ${resultType(shape.types)} { return ${resultType(shape.types)}(${shape.expr}); }
+
+    @compute @workgroup_size(${LANES})
+    fn main(${linearIndex.params}) {
+      let i = ${linearIndex.group} * ${LANES}u + lane;
+      ${shape.rank > 0 ? strided(shape) : shape.vec4 ? four(shape) : one(shape)}
+    }`,
+});
+
+function operandTypes(types: string): Scalar[] {
+  const list = types.split(">")[0];
+  return list ? (list.split(",") as Scalar[]) : [];
+}
+
+function resultType(types: string): Scalar {
+  return types.split(">")[1] as Scalar;
+}
+
+/** Floats are computed in f32 whatever they are stored in. */
+function computed(type: Scalar): string {
+  return type === "f16" ? "f32" : type;
+}
+
+function parameters({ types, update }: PointwiseShape): string {
+  const operands = operandTypes(types).map((type, i) => `${names[i]}: ${computed(type)}`);
+  return [...operands, ...(update ? [`old: ${computed(resultType(types))}`] : [])].join(", ");
+}
+
+function call({ types, update }: PointwiseShape, at: (name: string) => string): string {
+  const values = operandTypes(types).map((type, i) => `${computed(type)}(${at(names[i])})`);
+  return `f(${[...values, ...(update ? [`${computed(resultType(types))}(${at("y")})`] : [])].join(", ")})`;
+}
+
+function one(shape: PointwiseShape): string {
+  return `if (i < u.n) { y[i] = ${call(shape, (name) => `${name}[i]`)}; }`;
+}
+
+function four(shape: PointwiseShape): string {
+  const parts = [..."xyzw"].map((part) => call(shape, (name) => `${name}4.${part}`)).join(", ");
+  const loads = [...operandTypes(shape.types).map((_, i) => names[i]), ...(shape.update ? ["y"] : [])];
+  return `if (i < u.n / 4u) {
+        ${loads.map((name) => `let ${name}4 = ${name}[i];`).join(" ")}
+        y[i] = vec4<${resultType(shape.types)}>(${parts});
+      }`;
+}
+
+function strided(shape: PointwiseShape): string {
+  const walked = [...operandTypes(shape.types).map((_, i) => names[i]), "y"];
+  const steps: string[] = [];
+  for (let axis = shape.rank - 1; axis >= 0; axis--) {
+    const coordinate = axis === 0 ? "rest" : `rest % u.d${axis}`;
+    steps.push(
+      `{ let k = ${coordinate}; ${walked.map((o) => `${o}I += k * u.${o}${axis};`).join(" ")}${axis ? ` rest /= u.d${axis};` : ""} }`,
+    );
+  }
+  return `if (i >= u.n) { return; }
+      var rest = i;
+      ${walked.map((o) => `var ${o}I = u.${o}At;`).join(" ")}
+      ${steps.join("\n      ")}
+      y[yI] = ${call(shape, (name) => `${name}[${name}I]`)};`;
+}
+
+/** WGSL functions that expressions may call, included where one does. */
+function helpers(expr: string): string {
+  return Object.entries(library)
+    .filter(([name]) => expr.includes(`${name}(`))
+    .map(([, source]) => source)
+    .join("\n");
+}
+
+const library: Record<string, string> = {
+  // WGSL's pow is undefined below zero, and its constants may not be NaN.
+  power: `
+    fn power(x: f32, p: f32) -> f32 {
+      if (x >= 0.0) { return pow(x, p); }
+      if (p != floor(p)) { var bits = 0x7fc00000u; return bitcast<f32>(bits); }
+      let magnitude = pow(-x, p);
+      return select(magnitude, -magnitude, fract(p * 0.5) != 0.0);
+    }`,
+  // Some drivers compute tanh through exp, which overflows.
+  safeTanh: "fn safeTanh(x: f32) -> f32 { return tanh(clamp(x, -15.0, 15.0)); }",
+  siluSlope: `
+    fn siluSlope(x: f32) -> f32 { let s = 1.0 / (1.0 + exp(-x)); return s * (1.0 + x * (1.0 - s)); }`,
+  // Abramowitz & Stegun 7.1.26, |error| < 1.5e-7.
+  erf: `
+    fn erf(x: f32) -> f32 {
+      let t = 1.0 / (1.0 + 0.3275911 * abs(x));
+      let p = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+      return sign(x) * (1.0 - p * exp(-x * x));
+    }`,
+};

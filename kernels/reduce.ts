@@ -1,0 +1,104 @@
+import { kernel, linearIndex, linearWorkgroups, type Scalar } from "../framework/device/kernel.ts";
+
+export type Reduction = "sum" | "max" | "min" | "argmax" | "argmin" | "sumSquares";
+
+export interface ReduceShape {
+  [name: string]: string | number | boolean;
+  op: Reduction;
+  x: Scalar;
+  y: Scalar;
+  /** A workgroup walks one row together (inner = 1); otherwise a lane has its own row. */
+  together: boolean;
+}
+
+const LANES = 64;
+const start: Record<Reduction, string> = {
+  sum: "0",
+  sumSquares: "0",
+  max: "-3.4028234e38",
+  argmax: "-3.4028234e38",
+  min: "3.4028234e38",
+  argmin: "3.4028234e38",
+};
+
+/**
+ * Reduces the middle axis of x [outer, length, inner] in pieces of `piece` elements: y [outer, pieces, inner]. A sum of
+ * millions is made in two launches, so that it stays parallel, and in a fixed order, so that it stays the same.
+ */
+export const reduce = kernel({
+  name: "reduce",
+  bindings: { x: "read", y: "write" },
+  types: ({ x, y }: ReduceShape) => ({ x, y }),
+  uniforms: { outer: "u32", length: "u32", inner: "u32", piece: "u32", pieces: "u32" },
+  workgroups: ({ together }, _, { outer, inner, pieces }) => {
+    const rows = outer * inner * pieces;
+    return rows === 0 ? [0] : linearWorkgroups(together ? rows : Math.ceil(rows / LANES));
+  },
+  cost: (_, { outer, length, inner }) => ({ flops: outer * length * inner, bytes: 4 * outer * length * inner }),
+  wgsl: (shape) => {
+    const type = shape.x === "f16" ? "f32" : shape.x;
+    const arg = shape.op.startsWith("arg");
+    return `
+    ${shape.together ? `var<workgroup> values: array<${type}, ${LANES}>; var<workgroup> places: array<u32, ${LANES}>;` : ""}
+
+    @compute @workgroup_size(${LANES})
+    fn main(${linearIndex.params}) {
+      let row = ${shape.together ? linearIndex.group : `${linearIndex.group} * ${LANES}u + lane`};
+      if (row >= u.outer * u.pieces * u.inner) { return; }
+      let column = row % u.inner;
+      let part = (row / u.inner) % u.pieces;
+      let base = (row / u.inner / u.pieces) * u.length * u.inner + column;
+      let end = min((part + 1u) * u.piece, u.length);
+      var value = ${initial(shape.op, type)};
+      var place = part * u.piece;
+      for (var k = part * u.piece + ${shape.together ? "lane" : "0u"}; k < end; k += ${shape.together ? `${LANES}u` : "1u"}) {
+        let v = ${type}(x[base + k * u.inner]);
+        ${step(shape.op, "v", "k")}
+      }
+      ${shape.together ? tree(shape) : `y[row] = ${shape.y}(${arg ? "place" : "value"});`}
+    }`;
+  },
+});
+
+function initial(op: Reduction, type: string): string {
+  if (type === "f32") return `f32(${start[op]})`;
+  const ends: Record<string, [string, string]> = {
+    i32: ["i32(-2147483647 - 1)", "2147483647i"],
+    u32: ["0u", "4294967295u"],
+  };
+  return op === "sum" || op === "sumSquares" ? `${type}(0)` : ends[type][op.endsWith("max") ? 0 : 1];
+}
+
+/** Takes `v` (found at `k`) into `value` and `place`; the first of equals wins. A NaN is taken in and never left. */
+function step(op: Reduction, v: string, k: string): string {
+  switch (op) {
+    case "sum":
+      return `value += ${v};`;
+    case "sumSquares":
+      return `value += ${v} * ${v};`;
+    case "max":
+    case "argmax":
+      return `if (${v} > value || ${v} != ${v}) { value = ${v}; place = ${k}; }`;
+    case "min":
+    case "argmin":
+      return `if (${v} < value || ${v} != ${v}) { value = ${v}; place = ${k}; }`;
+  }
+}
+
+/** Joins the lanes' results in a fixed order; between equals the earlier place wins. */
+function tree({ op, y }: ReduceShape): string {
+  const arg = op.startsWith("arg");
+  const wins = op.endsWith("max") ? ">" : "<";
+  const join = op.startsWith("sum")
+    ? "values[lane] += values[lane + half];"
+    : `let v = values[lane + half]; let k = places[lane + half];
+          if (v ${wins} values[lane] || v != v || (v == values[lane] && k < places[lane])) { values[lane] = v; places[lane] = k; }`;
+  return `
+      values[lane] = value;
+      places[lane] = place;
+      for (var half = ${LANES / 2}u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (lane < half) { ${join} }
+      }
+      if (lane == 0u) { y[row] = ${y}(${arg ? "places[0]" : "values[0]"}); }`;
+}
