@@ -35,11 +35,10 @@ const single: Record<string, string> = {
   $: "(?:(?=\\n)|(?![\\s\\S]))",
   "]": "\\]",
   "}": "\\}",
-  "(": "(?:",
 };
 
 const syntaxChars = "^$\\.*+?()[]{}|/-";
-const groups = ["(?:", "(?=", "(?!", "(?<=", "(?<!", "(?i:"];
+const groupStarts = ["(?:", "(?=", "(?!", "(?<=", "(?<!", "(?i:"];
 const escapePattern = /\\(?:[pP]\{[^}]+\}|x\{[0-9A-Fa-f]+\}|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|[\s\S])/uy;
 const quantifierPattern = /(?:[*+?]|\{\d+(?:,\d*)?\}|\{,\d+\})/y;
 
@@ -49,50 +48,60 @@ function matchAt(pattern: RegExp, source: string, at: number): string | undefine
 }
 
 /**
- * Compiles an Oniguruma pattern to a global Unicode RegExp. Case is folded in ASCII only and possessive quantifiers are
- * plain greedy ones, both as `@huggingface/tokenizers` has them.
+ * Compiles an Oniguruma pattern to a global Unicode RegExp. Case is folded in ASCII only and the possessive quantifiers
+ * `?+ ++ *+` are plain greedy ones, both as `@huggingface/tokenizers` has them.
  * @throws SyntaxError that names what is not supported, or what is wrong
  */
 export function compileOniguruma(source: string): RegExp {
   let out = "";
-  let at = 0;
-  const folds: boolean[] = []; // of the groups around
+  let atom = 0; // where the last atom begins in `out`
   let fold = false;
-  while (at < source.length) {
+  const groups: { fold: boolean; atom: number }[] = [];
+  const add = (text: string): void => {
+    atom = out.length;
+    out += text;
+  };
+  for (let at = 0; at < source.length; ) {
     const char = String.fromCodePoint(source.codePointAt(at)!);
+    const quantifier = matchAt(quantifierPattern, source, at);
     if (char === "\\") {
       const text = matchAt(escapePattern, source, at) ?? char;
-      out += translateEscape(text, escapes, fold);
+      add(translateEscape(text, escapes, fold));
       at += text.length;
     } else if (char === "[") {
       const { text, end } = translateClass(source, at, fold);
-      out += text;
+      add(text);
       at = end;
     } else if (char === "(") {
-      const group = source[at + 1] === "?" ? groups.find((prefix) => source.startsWith(prefix, at)) : "(";
-      if (group === undefined) throw new SyntaxError(`group ${source.slice(at, at + 4)} is not supported`);
-      folds.push(fold);
-      fold ||= group === "(?i:";
-      out += group === "(" || group === "(?i:" ? "(?:" : group;
-      at += group.length;
+      const open = groupStart(source, at);
+      groups.push({ fold, atom: out.length });
+      fold ||= open === "(?i:";
+      out += open === "(" || open === "(?i:" ? "(?:" : open;
+      at += open.length;
     } else if (char === ")") {
-      fold = folds.pop() ?? false;
+      ({ fold, atom } = groups.pop() ?? { fold: false, atom: 0 });
       out += char;
       at++;
+    } else if (quantifier !== undefined) {
+      out += quantifier.startsWith("{,") ? `{0${quantifier.slice(1)}` : quantifier;
+      at += quantifier.length;
+      if (source[at] === "?") out += source[at++];
+      // After braces a plus repeats the whole; after another quantifier it makes that one possessive.
+      else if (source[at] === "+" && quantifier.startsWith("{")) out = `${out.slice(0, atom)}(?:${out.slice(atom)})+`;
+      if (source[at] === "+") at++;
     } else {
-      const quantifier = matchAt(quantifierPattern, source, at);
-      if (quantifier !== undefined) {
-        out += quantifier.startsWith("{,") ? `{0${quantifier.slice(1)}` : quantifier;
-        at += quantifier.length;
-        if (source[at] === "?") out += source[at++];
-        else if (source[at] === "+") at++; // possessive
-      } else {
-        out += char === "{" ? "\\{" : (single[char] ?? (fold ? foldChar(char) : char));
-        at += char.length;
-      }
+      add(char === "{" ? "\\{" : (single[char] ?? (fold ? foldChar(char) : char)));
+      at += char.length;
     }
   }
   return new RegExp(out, "gu");
+}
+
+function groupStart(source: string, at: number): string {
+  if (source[at + 1] !== "?") return "(";
+  const known = groupStarts.find((start) => source.startsWith(start, at));
+  if (known === undefined) throw new SyntaxError(`group ${source.slice(at, at + 4)} is not supported`);
+  return known;
 }
 
 function foldChar(char: string): string {

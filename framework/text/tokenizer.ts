@@ -163,6 +163,11 @@ export class Tokenizer {
     return this.#hash;
   }
 
+  /** The content of tokenizer.json. It is shared: do not change it. */
+  toJSON(): JsonObject {
+    return this.#json;
+  }
+
   /** Writes tokenizer.json and tokenizer_config.json into a folder, which is made where it is missing. */
   async save(dir: string): Promise<void> {
     mkdirSync(dir, { recursive: true });
