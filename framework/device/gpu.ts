@@ -252,8 +252,8 @@ export class Gpu {
   private async check(): Promise<void> {
     const failures = this.failures;
     this.failures = [];
-    for (const failure of failures) this.failure ??= (await failure) ?? undefined;
-    const failure = this.failure;
+    const scoped = (await Promise.all(failures)).find((failure) => failure !== null);
+    const failure = scoped ?? this.failure; // what a scope caught names the kernel; what escaped follows from it
     if (!failure) return;
     if (!(failure instanceof DeviceLostError)) this.failure = undefined;
     throw failure;

@@ -21,7 +21,7 @@ function launch(
   dims: { batch: number; m: number; n: number; k: number },
   more: { accumulate?: boolean; bias?: Tensor } = {},
 ): void {
-  const { batch, m, n, k } = dims;
+  const { batch, m, n } = dims;
   if (batch * m * n === 0) return;
   const stride = (x: Tensor) => (x.size === x.dim(-1) * x.dim(-2) || batch === 1 ? 0 : x.size / batch);
   const { kernel, shape, uniforms } = matmulLaunch({

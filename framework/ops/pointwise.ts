@@ -238,7 +238,7 @@ export const clamp = op("clamp", {
   },
   gradient: (dy, { x, min, max }) => [mul(dy, mul(ge(x, min), le(x, max)))],
   twice: true,
-});
+}) as (x: Tensor, range: { min?: number; max?: number }) => Tensor;
 
 /** Converts to another dtype; the gradient comes back in the first one. */
 export function cast(x: Tensor, dtype: DType): Tensor {
