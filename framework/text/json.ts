@@ -1,3 +1,5 @@
+import { readFileSync, statSync } from "node:fs";
+
 /** A tokenizer file that cannot be used; the message begins with the file's name. */
 export class TokenizerError extends Error {
   override name = "TokenizerError";
@@ -57,4 +59,34 @@ export function describe(value: unknown): string {
   if (value === undefined) return "missing";
   const text = JSON.stringify(value) ?? String(value);
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
+
+/** JSON larger than this is no tokenizer. Bytes. */
+const largestFile = 256 * 2 ** 20;
+
+/**
+ * Reads a file that holds one JSON object.
+ * @throws TokenizerError that names the file, where it cannot be read or is something else
+ */
+export function readJsonFile(file: string): JsonObject {
+  let text: string;
+  try {
+    const { size } = statSync(file);
+    if (size > largestFile) throw new TokenizerError(`${file}: ${size} bytes is too large for a tokenizer file`);
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    if (error instanceof TokenizerError) throw error;
+    throw new TokenizerError(`${file}: cannot be read (${(error as Error).message})`);
+  }
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    const reason = text.trim() === "" ? "it is empty" : (error as Error).message;
+    throw new TokenizerError(`${file}: is not JSON (${reason}); it may be cut short: copy or download it again`);
+  }
+  if (typeof json !== "object" || json === null || Array.isArray(json)) {
+    throw new TokenizerError(`${file}: holds ${describe(json)}, expected an object`);
+  }
+  return json as JsonObject;
 }

@@ -80,3 +80,22 @@ export const chatMlTemplate = String.raw`{%- if tools %}
 {{- '<think>\n' }}
 {%- endif %}
 {%- endif %}`;
+
+/** Refuses special tokens that are empty or given twice, and a vocabulary too small to hold them and the bytes. */
+export function checkSpecials(specials: readonly SpecialToken[], vocabSize: number): void {
+  const least = specials.length + 256;
+  if (!Number.isInteger(vocabSize) || vocabSize < least) {
+    throw new RangeError(
+      `trainTokenizer: vocabSize is ${vocabSize}, expected at least ${least}: 256 bytes and ${specials.length} special tokens`,
+    );
+  }
+  const seen = new Set<string>();
+  for (const { content } of specials) {
+    if (content === "" || seen.has(content)) {
+      throw new Error(
+        `trainTokenizer: special token ${JSON.stringify(content)} is ${content === "" ? "empty" : "given twice"}`,
+      );
+    }
+    seen.add(content);
+  }
+}

@@ -1,13 +1,14 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { writeFileAtomic } from "../checkpoint/file.ts";
 import { type AddedToken, AddedTokenMatcher } from "./added.ts";
 import { BpeEncoder } from "./bpe.ts";
 import { bytesOfToken } from "./bytes.ts";
+import { makeConfig, readChatTemplate, readRole } from "./config.ts";
 import { makeTokenizerJson, readTokenizerJson, type TokenizerSpec } from "./format.ts";
-import { describe, type JsonObject, TokenizerError } from "./json.ts";
-import { chatMlTemplate, defaultSpecialTokens, type SpecialToken, type TokenRole } from "./special.ts";
+import { describe, type JsonObject, readJsonFile, TokenizerError } from "./json.ts";
+import { checkSpecials, defaultSpecialTokens, type SpecialToken, type TokenRole } from "./special.ts";
 import { DecodeStream } from "./stream.ts";
 import { countPieces, learnMerges, type TrainProgress } from "./trainer.ts";
 
@@ -24,9 +25,6 @@ export interface DecodeOptions {
 }
 
 const utf8 = new TextEncoder();
-/** JSON larger than this is no tokenizer. Bytes. */
-const largestFile = 256 * 2 ** 20;
-
 /** A byte-level BPE tokenizer, as Hugging Face's tokenizer.json describes it. Made by `loadTokenizer` and `trainTokenizer`. */
 export class Tokenizer {
   /** Ids run from 0 to below this: the rows that an embedding needs. */
@@ -238,57 +236,6 @@ function wholePieces(spec: TokenizerSpec, bytes: readonly (Uint8Array | undefine
   return pieces;
 }
 
-/** A template by itself, or the one named "default" of several. */
-function readChatTemplate(value: JsonObject[string] | undefined): string | undefined {
-  if (typeof value === "string") return value;
-  if (!Array.isArray(value)) return undefined;
-  for (const entry of value) {
-    if (typeof entry !== "object" || entry === null || Array.isArray(entry)) continue;
-    if (entry.name === "default" && typeof entry.template === "string") return entry.template;
-  }
-  return undefined;
-}
-
-function readRole(
-  config: JsonObject,
-  role: TokenRole,
-  spec: TokenizerSpec,
-  file: string,
-): [string | undefined, number | undefined] {
-  const value = config[`${role}_token`];
-  if (value === undefined || value === null) return [undefined, undefined];
-  const token = typeof value === "object" && !Array.isArray(value) ? value.content : value;
-  const id = typeof token === "string" ? spec.ids.get(token) : undefined;
-  if (typeof token !== "string" || id === undefined) {
-    const name = join(dirname(file), "tokenizer_config.json");
-    throw new TokenizerError(`${name}: ${role}_token is ${describe(value)}, which is no token of ${basename(file)}`);
-  }
-  return [token, id];
-}
-
-function readJson(file: string): JsonObject {
-  let text: string;
-  try {
-    const { size } = statSync(file);
-    if (size > largestFile) throw new TokenizerError(`${file}: ${size} bytes is too large for a tokenizer file`);
-    text = readFileSync(file, "utf8");
-  } catch (error) {
-    if (error instanceof TokenizerError) throw error;
-    throw new TokenizerError(`${file}: cannot be read (${(error as Error).message})`);
-  }
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    const reason = text.trim() === "" ? "it is empty" : (error as Error).message;
-    throw new TokenizerError(`${file}: is not JSON (${reason}); it may be cut short: copy or download it again`);
-  }
-  if (typeof json !== "object" || json === null || Array.isArray(json)) {
-    throw new TokenizerError(`${file}: holds ${describe(json)}, expected an object`);
-  }
-  return json as JsonObject;
-}
-
 /**
  * Reads a tokenizer.json, and beside it tokenizer_config.json and chat_template.jinja where they are.
  * @param path  the file, or the folder that holds it
@@ -299,11 +246,11 @@ export function loadTokenizer(path: string): Tokenizer {
   const file = isFolder ? join(path, "tokenizer.json") : path;
   if (!existsSync(file)) throw new TokenizerError(`${file}: there is no such file; expected a tokenizer.json`);
   const beside = (name: string): string => join(dirname(file), name);
-  const config = existsSync(beside("tokenizer_config.json")) ? readJson(beside("tokenizer_config.json")) : {};
+  const config = existsSync(beside("tokenizer_config.json")) ? readJsonFile(beside("tokenizer_config.json")) : {};
   if (config.chat_template === undefined && existsSync(beside("chat_template.jinja"))) {
     config.chat_template = readFileSync(beside("chat_template.jinja"), "utf8");
   }
-  return new Tokenizer(readJson(file), config, file);
+  return new Tokenizer(readJsonFile(file), config, file);
 }
 
 export interface TrainOptions {
@@ -334,45 +281,4 @@ export async function trainTokenizer(
   if (corpus.bytes === 0) throw new Error("trainTokenizer: the texts are empty; there is nothing to learn from");
   const { tokens, merges } = await learnMerges(corpus, vocabSize, added, onProgress);
   return new Tokenizer(makeTokenizerJson(tokens, merges, added), makeConfig(specials));
-}
-
-function checkSpecials(specials: readonly SpecialToken[], vocabSize: number): void {
-  const least = specials.length + 256;
-  if (!Number.isInteger(vocabSize) || vocabSize < least) {
-    throw new RangeError(
-      `trainTokenizer: vocabSize is ${vocabSize}, expected at least ${least}: 256 bytes and ${specials.length} special tokens`,
-    );
-  }
-  const seen = new Set<string>();
-  for (const { content } of specials) {
-    if (content === "" || seen.has(content)) {
-      throw new Error(
-        `trainTokenizer: special token ${JSON.stringify(content)} is ${content === "" ? "empty" : "given twice"}`,
-      );
-    }
-    seen.add(content);
-  }
-}
-
-/** A tokenizer_config.json with which `transformers` loads the tokenizer as a PreTrainedTokenizerFast. */
-function makeConfig(specials: readonly SpecialToken[]): JsonObject {
-  const withRole = (role: TokenRole): string | null =>
-    specials.find(({ roles }) => roles?.includes(role))?.content ?? null;
-  const decoder = specials.map(({ content, special = true }, id): [string, JsonObject] => [
-    String(id),
-    { content, lstrip: false, normalized: false, rstrip: false, single_word: false, special },
-  ]);
-  return {
-    tokenizer_class: "PreTrainedTokenizerFast",
-    add_prefix_space: false,
-    added_tokens_decoder: Object.fromEntries(decoder),
-    additional_special_tokens: [],
-    bos_token: withRole("bos"),
-    eos_token: withRole("eos"),
-    pad_token: withRole("pad"),
-    unk_token: withRole("unk"),
-    clean_up_tokenization_spaces: false,
-    model_max_length: 32768,
-    chat_template: specials.some(({ content }) => content === "<|im_start|>") ? chatMlTemplate : null,
-  };
 }

@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { setImmediate } from "node:timers/promises";
 import { type AddedToken, AddedTokenMatcher } from "./added.ts";
 import { bytesByChar, byteToChar } from "./bytes.ts";
