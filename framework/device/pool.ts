@@ -37,10 +37,11 @@ export function sizeClass(bytes: number): number {
 }
 
 /**
- * Hands out buffers by size class, last freed first: a step that allocates in the same order gets the same buffers, so
- * the bind groups of the step before still fit.
+ * Hands out buffers by size class, the oldest free one first: what a step gets depends only on what is live, so steps that
+ * allocate in the same order get the same buffers, and the bind groups of the step before still fit.
  */
 export class BufferPool {
+  /** By size class, oldest last. */
   private free = new Map<number, Block[]>();
   private live = new Set<Block>();
   private nextId = 1;
@@ -77,9 +78,11 @@ export class BufferPool {
     this.stat.liveBytes -= block.bytes;
     this.stat.freeBuffers++;
     this.stat.freeBytes += block.bytes;
-    const list = this.free.get(block.bytes);
-    if (list) list.push(block);
-    else this.free.set(block.bytes, [block]);
+    const list = this.free.get(block.bytes) ?? [];
+    let at = list.length;
+    while (at > 0 && list[at - 1].id < block.id) at--;
+    list.splice(at, 0, block);
+    this.free.set(block.bytes, list);
   }
 
   /** Destroys the free buffers. The caller drops the bind groups that name them first. */

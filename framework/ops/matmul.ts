@@ -13,7 +13,7 @@ import { expand, reshape } from "./shape.ts";
 type Layout = "NN" | "NT" | "TN";
 
 /** One launch: y [batch, m, n] = op(a) op(b), or y += it. A batch of 1 meets any other. */
-function launch(
+export function launchMatmul(
   layout: Layout,
   a: Tensor,
   b: Tensor,
@@ -61,7 +61,7 @@ const product = op("matmul", {
     const { m, n, k } = dimsOf(layout, a.shape, b.shape);
     const batch = Math.max(a.shape[0], b.shape[0]);
     const y = Tensor.empty([batch, m, n], promote(a.dtype, b.dtype), "matmul");
-    launch(layout, a, b, y, { batch, m, n, k });
+    launchMatmul(layout, a, b, y, { batch, m, n, k });
     return { y, saved: { a, b, layout } };
   },
   gradient(dy, { a, b, layout }, { needs }) {
@@ -126,12 +126,12 @@ export const linear = op("linear", {
     if (bias) expectShape("linear", "bias", bias.shape, [n]);
     const m = sizeOf(x.shape.slice(0, -1));
     const y = Tensor.empty([...x.shape.slice(0, -1), n], x.dtype, "linear");
-    launch("NT", x, weight, y, { batch: 1, m, n, k }, { bias });
+    launchMatmul("NT", x, weight, y, { batch: 1, m, n, k }, { bias });
     return { y, saved: { x, weight, bias, m, n, k } };
   },
   gradient(dy, { x, weight, bias, m, n, k }, { needs, into }) {
     const dx = needs(0) ? Tensor.empty(x.shape, x.dtype, "linear.dx") : null;
-    if (dx) launch("NN", dy, weight, dx, { batch: 1, m, n: k, k: n });
+    if (dx) launchMatmul("NN", dy, weight, dx, { batch: 1, m, n: k, k: n });
     const dweight = needs(1) ? weightGradient(dy, x, weight, { m, n, k }, into(1)) : null;
     if (!bias || !needs(2)) return [dx, dweight, null];
     const dbias = sum(reshape(dy, [m, n]), 0);
@@ -149,6 +149,6 @@ function weightGradient(
   target?: Tensor,
 ): Tensor | null {
   const dweight = target ?? Tensor.empty(weight.shape, "f32", "linear.dweight");
-  launch("TN", dy, x, dweight, { batch: 1, m: n, n: k, k: m }, { accumulate: target !== undefined });
+  launchMatmul("TN", dy, x, dweight, { batch: 1, m: n, n: k, k: m }, { accumulate: target !== undefined });
   return target ? null : cast(dweight, weight.dtype);
 }

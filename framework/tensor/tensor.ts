@@ -69,7 +69,7 @@ export class Tensor {
     readonly shape: Dims,
     readonly dtype: DType,
     /** First element within the storage. */
-    private readonly offset = 0,
+    private offset = 0,
   ) {
     this.storage = storage.retain();
     this.moveTo(currentScope());
@@ -158,6 +158,18 @@ export class Tensor {
       throw new ShapeError(`${this.name}: ${values.length} values for shape ${showShape(this.shape)}`);
     if (values.length) gpu().write(this.view(), encode(values, this.dtype));
     return this;
+  }
+
+  /** Moves its elements into `place`, of the same shape and dtype, and views them there from now on. Takes `place` over. */
+  rehome(place: Tensor): void {
+    gpu().copy(this.view(), place.view());
+    const before = this.live();
+    this.storage = place.live().retain();
+    this.offset = place.offset;
+    forgotten.unregister(this);
+    forgotten.register(this, { storage: this.storage, node: this.node }, this);
+    before.release();
+    place.dispose();
   }
 
   /** Takes it out of its scope: it lives until disposed. */

@@ -1,0 +1,140 @@
+import { dropout, swiglu } from "../ops/activation.ts";
+import { ones, rand, randn, zeros } from "../ops/create.ts";
+import { embedding } from "../ops/gather.ts";
+import { linear } from "../ops/matmul.ts";
+import { layerNorm, rmsNorm } from "../ops/norm.ts";
+import { scope } from "../tensor/scope.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { Module, parameter } from "./module.ts";
+
+/** A parameter of normal random numbers of deviation `std`. */
+export function normal(shape: readonly number[], std: number): Tensor {
+  return parameter(scope(() => randn(shape).mul(std)));
+}
+
+/** A parameter of uniform random numbers in ±bound. */
+function uniform(shape: readonly number[], bound: number): Tensor {
+  return parameter(
+    scope(() =>
+      rand(shape)
+        .mul(2 * bound)
+        .sub(bound),
+    ),
+  );
+}
+
+export interface LinearOptions {
+  bias?: boolean;
+  /** Deviation of the initial weights; PyTorch's uniform ±1/√in where silent. */
+  std?: number;
+}
+
+/** x · weightᵀ + bias: [..., in] to [..., out]. */
+export class Linear extends Module {
+  readonly weight: Tensor;
+  readonly bias: Tensor | undefined;
+
+  constructor(inFeatures: number, outFeatures: number, { bias = true, std }: LinearOptions = {}) {
+    super();
+    const bound = 1 / Math.sqrt(inFeatures);
+    this.weight = std === undefined ? uniform([outFeatures, inFeatures], bound) : normal([outFeatures, inFeatures], std);
+    this.bias = bias ? (std === undefined ? uniform([outFeatures], bound) : parameter(zeros([outFeatures]))) : undefined;
+  }
+
+  forward(x: Tensor): Tensor {
+    return linear(x, this.weight, this.bias);
+  }
+}
+
+/** Rows of a table by index: i32 [...] to [..., D]. */
+export class Embedding extends Module {
+  readonly weight: Tensor;
+
+  constructor(numEmbeddings: number, embeddingDim: number, { std = 1 }: { std?: number } = {}) {
+    super();
+    this.weight = normal([numEmbeddings, embeddingDim], std);
+  }
+
+  forward(index: Tensor): Tensor {
+    return embedding(index, this.weight);
+  }
+}
+
+/** See `rmsNorm`. */
+export class RMSNorm extends Module {
+  readonly weight: Tensor;
+
+  constructor(
+    size: number,
+    private readonly eps = 1e-6,
+  ) {
+    super();
+    this.weight = parameter(ones([size]));
+  }
+
+  forward(x: Tensor): Tensor {
+    return rmsNorm(x, this.weight, { eps: this.eps });
+  }
+}
+
+/** See `layerNorm`. */
+export class LayerNorm extends Module {
+  readonly weight: Tensor;
+  readonly bias: Tensor | undefined;
+
+  constructor(
+    size: number,
+    private readonly options: { eps?: number; bias?: boolean } = {},
+  ) {
+    super();
+    this.weight = parameter(ones([size]));
+    this.bias = options.bias === false ? undefined : parameter(zeros([size]));
+  }
+
+  forward(x: Tensor): Tensor {
+    return layerNorm(x, this.weight, this.bias, { eps: this.options.eps });
+  }
+}
+
+/** Zeroes elements with probability p while training. */
+export class Dropout extends Module {
+  constructor(readonly p = 0.5) {
+    super();
+  }
+
+  forward(x: Tensor): Tensor {
+    return dropout(x, this.p, this.training);
+  }
+}
+
+/** down(silu(gate(x)) · up(x)): the MLP of Llama and Qwen, under their names. Shazeer 2020, arXiv:2002.05202 */
+export class SwiGLU extends Module {
+  readonly gate_proj: Linear;
+  readonly up_proj: Linear;
+  readonly down_proj: Linear;
+
+  constructor(hidden: number, intermediate: number, { std, downStd = std }: { std?: number; downStd?: number } = {}) {
+    super();
+    this.gate_proj = new Linear(hidden, intermediate, { bias: false, std });
+    this.up_proj = new Linear(hidden, intermediate, { bias: false, std });
+    this.down_proj = new Linear(intermediate, hidden, { bias: false, std: downStd });
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.down_proj.forward(swiglu(this.gate_proj.forward(x), this.up_proj.forward(x)));
+  }
+}
+
+/** Modules one after the other; plain functions of a tensor may stand between them. */
+export class Sequential extends Module {
+  readonly layers: (Module | ((x: Tensor) => Tensor))[];
+
+  constructor(...layers: (Module | ((x: Tensor) => Tensor))[]) {
+    super();
+    this.layers = layers;
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.layers.reduce((h, layer) => (layer instanceof Module ? (layer.forward(h as never) as Tensor) : layer(h)), x);
+  }
+}

@@ -1,0 +1,51 @@
+import { fill } from "../ops/elementwise.ts";
+import { gpu } from "../tensor/engine.ts";
+import { unscoped } from "../tensor/scope.ts";
+import { Tensor } from "../tensor/tensor.ts";
+
+const ALIGN = 64; // elements: views start on 256 bytes, which every adapter takes
+
+/** Parameters and their gradients, each in one buffer of which the tensors are views. */
+export interface FlatBuffer {
+  names: string[];
+  parameters: Tensor[];
+  /** First element of each parameter. */
+  offsets: number[];
+  values: Tensor;
+  gradients: Tensor;
+}
+
+/**
+ * Moves parameters into few large buffers, as many as the adapter's binding limit asks for, and gives each a gradient that views
+ * another: one launch clears, measures or updates a whole buffer. The parameters stay the same objects.
+ */
+export function flatten(named: Map<string, Tensor>): FlatBuffer[] {
+  const most = Math.floor(gpu().device.limits.maxStorageBufferBindingSize / 4);
+  const groups: { names: string[]; offsets: number[]; size: number }[] = [];
+  for (const [name, p] of named) {
+    const size = Math.ceil(p.size / ALIGN) * ALIGN;
+    let group = groups[groups.length - 1];
+    if (!group || group.size + size > most) {
+      group = { names: [], offsets: [], size: 0 };
+      groups.push(group);
+    }
+    group.names.push(name);
+    group.offsets.push(group.size);
+    group.size += size;
+  }
+  return groups.map(({ names, offsets, size }) => unscoped(() => build(names, offsets, size, named)));
+}
+
+function build(names: string[], offsets: number[], size: number, named: Map<string, Tensor>): FlatBuffer {
+  const values = fill(Tensor.empty([size], "f32", "parameters"), 0);
+  const gradients = fill(Tensor.empty([size], "f32", "gradients"), 0);
+  const parameters = names.map((name) => named.get(name) as Tensor);
+  parameters.forEach((p, i) => {
+    p.rehome(values.window(offsets[i], p.shape));
+    p.name = names[i];
+    p.grad?.dispose();
+    p.grad = gradients.window(offsets[i], p.shape);
+    p.grad.name = `${names[i]}.grad`;
+  });
+  return { names, parameters, offsets, values, gradients };
+}

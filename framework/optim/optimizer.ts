@@ -1,0 +1,174 @@
+import { adamw } from "../../kernels/adamw.ts";
+import { clip } from "../../kernels/clip.ts";
+import { sgd } from "../../kernels/sgd.ts";
+import { MicroMindError } from "../device/errors.ts";
+import { fill } from "../ops/elementwise.ts";
+import { full } from "../ops/pointwise.ts";
+import { sumSquares } from "../ops/reduce.ts";
+import { stack } from "../ops/shape.ts";
+import { noGrad } from "../autograd/graph.ts";
+import { gpu } from "../tensor/engine.ts";
+import { scope, unscoped } from "../tensor/scope.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { type FlatBuffer, flatten } from "./flat.ts";
+
+export interface StepOptions {
+  learningRate?: number;
+  /** Largest global norm of the gradients; larger ones are scaled down to it. None where silent or 0. */
+  clip?: number;
+  /** A step whose loss is not finite changes nothing. */
+  loss?: Tensor;
+}
+
+/** What a step came to, read back. */
+export interface StepReport {
+  loss: number;
+  /** Global gradient norm before clipping. */
+  gradNorm: number;
+  /** Whether loss and norm were finite, so that the step counted. */
+  counted: boolean;
+}
+
+/**
+ * What all optimizers share: parameters, gradients and moments in flat buffers, and a decision on the device (clip, skip) that
+ * needs no read. Takes the parameters over into its buffers; they stay the same tensors.
+ */
+export abstract class Optimizer {
+  readonly buffers: FlatBuffer[];
+  /** { scale, norm, counted, updates so far }, on the device. */
+  readonly control: Tensor;
+  private readonly moments: { name: string; tensors: Tensor[] }[];
+
+  constructor(
+    parameters: readonly Tensor[] | Map<string, Tensor>,
+    public learningRate: number,
+    moments: readonly string[],
+  ) {
+    const named = parameters instanceof Map ? parameters : new Map(parameters.map((p, i) => [`${i}`, p]));
+    if (named.size === 0) throw new MicroMindError("optimizer: no parameters; does any tensor of the model have requiresGrad?");
+    this.buffers = flatten(named);
+    this.control = unscoped(() => full([4], 0));
+    this.moments = moments.map((name) => ({ name, tensors: this.buffers.map((b) => unscoped(() => fill(Tensor.empty(b.values.shape, "f32", name), 0))) }));
+  }
+
+  /** Launches the update of one flat buffer with its moments. */
+  protected abstract update(buffer: FlatBuffer, moments: Tensor[], learningRate: number): void;
+
+  /** Sets all gradients to zero. */
+  zeroGrad(): void {
+    for (const { gradients } of this.buffers) fill(gradients, 0);
+  }
+
+  /** Changes the parameters by their gradients, unless loss or gradients are not finite. */
+  step({ learningRate = this.learningRate, clip: maxNorm = 0, loss }: StepOptions = {}): void {
+    noGrad(() =>
+      scope(() => {
+        const squares = stack(this.buffers.map((b) => sumSquares(b.gradients)));
+        const finite = loss ?? squares;
+        gpu().launch(clip, { squares: squares.view(), loss: finite.view(), control: this.control.view() }, {}, { n: squares.size, maxNorm });
+        this.buffers.forEach((buffer, i) => {
+          this.update(
+            buffer,
+            this.moments.map((m) => m.tensors[i]),
+            learningRate,
+          );
+        });
+      }),
+    );
+    gpu().flush();
+  }
+
+  /** Reads back what the last step came to. Waits for it. */
+  async report(loss: Tensor): Promise<StepReport> {
+    const copy = noGrad(() => unscoped(() => stack([loss.reshape(1), this.control.slice(0, 1, 2), this.control.slice(0, 2, 3)])));
+    const [value, gradNorm, counted] = await copy.data();
+    copy.dispose();
+    return { loss: value, gradNorm, counted: counted === 1 };
+  }
+
+  /** Everything that a resumed run needs beside the parameters, by name. */
+  state(): Map<string, Tensor> {
+    const state = new Map([["control", this.control]]);
+    for (const { name, tensors } of this.moments) {
+      this.buffers.forEach(({ names, parameters, offsets }, i) => {
+        names.forEach((parameter, k) => {
+          state.set(`${name}.${parameter}`, tensors[i].window(offsets[k], parameters[k].shape));
+        });
+      });
+    }
+    return state;
+  }
+
+  /** @throws MicroMindError where a part is missing or of another size */
+  loadState(state: Map<string, ArrayLike<number>>): void {
+    for (const [name, tensor] of this.state()) {
+      const values = state.get(name);
+      if (!values || values.length !== tensor.size) throw new MicroMindError(`optimizer: ${name} is ${values ? `${values.length} numbers` : "missing"}, expected ${tensor.size}`);
+      tensor.write(values);
+    }
+  }
+
+  /** Frees moments and gradients; the parameters stay. */
+  dispose(): void {
+    for (const { tensors } of this.moments) for (const tensor of tensors) tensor.dispose();
+    for (const { parameters, gradients, values } of this.buffers) {
+      for (const p of parameters) {
+        p.grad?.dispose();
+        p.grad = undefined;
+      }
+      gradients.dispose();
+      values.dispose();
+    }
+    this.control.dispose();
+  }
+}
+
+export interface AdamWOptions {
+  learningRate?: number;
+  betas?: readonly [number, number];
+  eps?: number;
+  weightDecay?: number;
+}
+
+/** Adam with decoupled weight decay; PyTorch's defaults. Loshchilov & Hutter 2017, arXiv:1711.05101 */
+export class AdamW extends Optimizer {
+  private readonly betas: readonly [number, number];
+  private readonly eps: number;
+  private readonly weightDecay: number;
+
+  constructor(parameters: readonly Tensor[] | Map<string, Tensor>, { learningRate = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 }: AdamWOptions = {}) {
+    super(parameters, learningRate, ["m", "v"]);
+    this.betas = betas;
+    this.eps = eps;
+    this.weightDecay = weightDecay;
+  }
+
+  protected update({ values, gradients }: FlatBuffer, [m, v]: Tensor[], learningRate: number): void {
+    const views = { p: values.view(), g: gradients.view(), m: m.view(), v: v.view(), control: this.control.view() };
+    const [beta1, beta2] = this.betas;
+    gpu().launch(adamw, views, {}, { n: values.size, learningRate, beta1, beta2, eps: this.eps, weightDecay: this.weightDecay });
+  }
+}
+
+export interface SGDOptions {
+  learningRate?: number;
+  momentum?: number;
+  weightDecay?: number;
+}
+
+/** Stochastic gradient descent with momentum, PyTorch's way. */
+export class SGD extends Optimizer {
+  private readonly momentum: number;
+  private readonly weightDecay: number;
+
+  constructor(parameters: readonly Tensor[] | Map<string, Tensor>, { learningRate = 1e-3, momentum = 0, weightDecay = 0 }: SGDOptions = {}) {
+    super(parameters, learningRate, ["v"]);
+    this.momentum = momentum;
+    this.weightDecay = weightDecay;
+  }
+
+  protected update({ values, gradients }: FlatBuffer, [v]: Tensor[], learningRate: number): void {
+    const views = { p: values.view(), g: gradients.view(), v: v.view(), control: this.control.view() };
+    gpu().launch(sgd, views, {}, { n: values.size, learningRate, momentum: this.momentum, weightDecay: this.weightDecay });
+  }
+}
