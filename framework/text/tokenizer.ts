@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { writeFileAtomic } from "../checkpoint/file.ts";
 import { type AddedToken, AddedTokenMatcher } from "./added.ts";
@@ -25,6 +25,7 @@ export interface DecodeOptions {
 }
 
 const utf8 = new TextEncoder();
+
 /** A byte-level BPE tokenizer, as Hugging Face's tokenizer.json describes it. Made by `loadTokenizer` and `trainTokenizer`. */
 export class Tokenizer {
   /** Ids run from 0 to below this: the rows that an embedding needs. */
@@ -166,11 +167,13 @@ export class Tokenizer {
     return this.#json;
   }
 
-  /** Writes tokenizer.json and tokenizer_config.json into a folder, which is made where it is missing. */
-  async save(dir: string): Promise<void> {
-    mkdirSync(dir, { recursive: true });
-    await writeFileAtomic(join(dir, "tokenizer.json"), JSON.stringify(this.#json, null, 2) + "\n");
-    await writeFileAtomic(join(dir, "tokenizer_config.json"), JSON.stringify(this.#config, null, 2) + "\n");
+  /**
+   * Writes tokenizer.json and tokenizer_config.json into a folder, which is made where it is missing.
+   * @throws FileError where a file cannot be written; the old one is kept
+   */
+  save(dir: string): void {
+    writeFileAtomic(join(dir, "tokenizer.json"), JSON.stringify(this.#json, null, 2) + "\n");
+    writeFileAtomic(join(dir, "tokenizer_config.json"), JSON.stringify(this.#config, null, 2) + "\n");
   }
 
   /** Leaves the ids in the encoder's buffer and returns a view of them that the next call overwrites. */
@@ -192,13 +195,12 @@ export class Tokenizer {
       return;
     }
     for (const section of matcher.split(text)) {
-      if ("id" in section) this.#encoder.push(section.id);
-      else
-        this.#encodeSections(
-          step === 0 && this.#spec.normalize ? this.#spec.normalize(section.text) : section.text,
-          matchers,
-          step + 1,
-        );
+      if ("id" in section) {
+        this.#encoder.push(section.id);
+      } else {
+        const normalize = step === 0 ? this.#spec.normalize : undefined;
+        this.#encodeSections(normalize ? normalize(section.text) : section.text, matchers, step + 1);
+      }
     }
   }
 
@@ -209,15 +211,14 @@ export class Tokenizer {
 }
 
 function makeMatchers(spec: TokenizerSpec, added: readonly AddedToken[]): AddedTokenMatcher[] {
+  const asWritten = (token: AddedToken) => ({ content: token.content, token });
   const { normalize } = spec;
-  if (normalize === undefined)
-    return [new AddedTokenMatcher(added.map((token) => ({ content: token.content, token })))];
-  return [false, true].map((late) => {
-    const tokens = added.filter((token) => token.normalized === late);
-    return new AddedTokenMatcher(
-      tokens.map((token) => ({ content: late ? normalize(token.content) : token.content, token })),
-    );
-  });
+  if (normalize === undefined) return [new AddedTokenMatcher(added.map(asWritten))];
+  const normalized = (token: AddedToken) => ({ content: normalize(token.content), token });
+  return [
+    new AddedTokenMatcher(added.filter((token) => !token.normalized).map(asWritten)),
+    new AddedTokenMatcher(added.filter((token) => token.normalized).map(normalized)),
+  ];
 }
 
 /** Tokens of the model that are whole text, by that text. */

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -191,8 +191,8 @@ describe.skipIf(minimind === undefined)("MiniMind's tokenizer", () => {
     expect(ours.chatTemplate).toBe(readJson(join(minimind!, "tokenizer_config.json")).chat_template as string);
   });
 
-  test("is written back as it was read", async () => {
-    await loadTokenizer(minimind!).save(join(folder, "minimind"));
+  test("is written back as it was read", () => {
+    loadTokenizer(minimind!).save(join(folder, "minimind"));
     for (const file of ["tokenizer.json", "tokenizer_config.json"]) {
       expect(readJson(join(folder, "minimind", file))).toEqual(readJson(join(minimind!, file)));
     }
@@ -264,8 +264,8 @@ test("The default special tokens have the first ids and their roles", () => {
   expect(small.decode([1, 3, 2], { skipSpecialTokens: true })).toBe("<think>");
 });
 
-test("A saved tokenizer loads as the same one, from its folder and from its file", async () => {
-  await small.save(join(folder, "small"));
+test("A saved tokenizer loads as the same one, from its folder and from its file", () => {
+  small.save(join(folder, "small"));
   for (const path of [join(folder, "small"), join(folder, "small", "tokenizer.json")]) {
     const loaded = loadTokenizer(path);
     expect(loaded.hash()).toBe(small.hash());
@@ -274,6 +274,19 @@ test("A saved tokenizer loads as the same one, from its folder and from its file
     expect(loaded.chatTemplate).toBe(small.chatTemplate!);
     for (const text of oddTexts) expect(loaded.encode(text)).toEqual(small.encode(text));
   }
+});
+
+test("A save that fails names the file and keeps what was there", () => {
+  const dir = join(folder, "kept");
+  small.save(dir);
+  rmSync(join(dir, "tokenizer_config.json"));
+  mkdirSync(join(dir, "tokenizer_config.json"));
+  expect(() => small.save(dir)).toThrow(`${join(dir, "tokenizer_config.json")}: could not be saved`);
+  expect(readJson(join(dir, "tokenizer.json"))).toEqual(small.toJSON());
+  writeFileSync(join(folder, "a-file"), "");
+  expect(() => small.save(join(folder, "a-file"))).toThrow(
+    `${join(folder, "a-file", "tokenizer.json")}: could not be saved`,
+  );
 });
 
 test("The hash changes with anything that changes ids, and not with the spelling of merges", () => {
