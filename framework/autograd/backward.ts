@@ -133,8 +133,9 @@ function aliasWithNode(tensor: Tensor): Tensor {
 
 /** Adds `dy` to the leaf's `.grad`, in place where there is one. Takes `dy` over. */
 function accumulate(leaf: Tensor, dy: Tensor, createGraph: boolean): void {
-  if (leaf.disposed) return dy.dispose();
-  if (!leaf.grad) {
+  if (leaf.disposed) {
+    dy.dispose();
+  } else if (!leaf.grad) {
     const own = dy.shared && !createGraph ? unscoped(() => arithmetic.copy(dy)) : dy.keep();
     if (own !== dy) dy.dispose();
     own.name = `${leaf.name}.grad`;

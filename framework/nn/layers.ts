@@ -37,8 +37,13 @@ export class Linear extends Module {
   constructor(inFeatures: number, outFeatures: number, { bias = true, std }: LinearOptions = {}) {
     super();
     const bound = 1 / Math.sqrt(inFeatures);
-    this.weight = std === undefined ? uniform([outFeatures, inFeatures], bound) : normal([outFeatures, inFeatures], std);
-    this.bias = bias ? (std === undefined ? uniform([outFeatures], bound) : parameter(zeros([outFeatures]))) : undefined;
+    this.weight =
+      std === undefined ? uniform([outFeatures, inFeatures], bound) : normal([outFeatures, inFeatures], std);
+    this.bias = bias
+      ? std === undefined
+        ? uniform([outFeatures], bound)
+        : parameter(zeros([outFeatures]))
+      : undefined;
   }
 
   forward(x: Tensor): Tensor {
@@ -135,6 +140,9 @@ export class Sequential extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return this.layers.reduce((h, layer) => (layer instanceof Module ? (layer.forward(h as never) as Tensor) : layer(h)), x);
+    return this.layers.reduce(
+      (h, layer) => (layer instanceof Module ? (layer.forward(h as never) as Tensor) : layer(h)),
+      x,
+    );
   }
 }

@@ -65,17 +65,23 @@ export abstract class Module {
    * @param strict every parameter must be given and every name be known (default true)
    * @throws StateDictError with all that does not fit; nothing is changed then
    */
-  loadStateDict(state: Map<string, { shape: readonly number[]; data: ArrayLike<number> }>, { strict = true } = {}): void {
+  loadStateDict(
+    state: Map<string, { shape: readonly number[]; data: ArrayLike<number> }>,
+    { strict = true } = {},
+  ): void {
     const own = this.namedParameters();
     const missing = [...own.keys()].filter((name) => !state.has(name));
     const unexpected = [...state.keys()].filter((name) => !own.has(name));
     const shapes = [...own].filter(([name, p]) => state.has(name) && !sameShape(state.get(name)?.shape ?? [], p.shape));
     const problems = [
-      ...shapes.map(([name, p]) => `${name} is ${showShape(state.get(name)?.shape ?? [])}, expected ${showShape(p.shape)}`),
+      ...shapes.map(
+        ([name, p]) => `${name} is ${showShape(state.get(name)?.shape ?? [])}, expected ${showShape(p.shape)}`,
+      ),
       ...(strict ? missing.map((name) => `${name} is missing`) : []),
       ...(strict ? unexpected.map((name) => `${name} is not in the model`) : []),
     ];
-    if (problems.length) throw new StateDictError(`loadStateDict: the weights do not fit the model:\n  ${shorten(problems).join("\n  ")}`);
+    if (problems.length)
+      throw new StateDictError(`loadStateDict: the weights do not fit the model:\n  ${shorten(problems).join("\n  ")}`);
     for (const [name, p] of own) {
       const given = state.get(name);
       if (given) p.write(given.data);
@@ -92,16 +98,22 @@ export abstract class Module {
 
   /** Fields and what is inside them, depth first, with their paths. */
   private *walk(prefix: string): Generator<[string, Tensor | Module]> {
-    for (const [key, value] of Object.entries(this)) yield* walkField(prefix ? `${prefix}.${key}` : key, value, (m, p) => m.walk(p));
+    for (const [key, value] of Object.entries(this))
+      yield* walkField(prefix ? `${prefix}.${key}` : key, value, (m, p) => m.walk(p));
   }
 }
 
-function* walkField(path: string, value: unknown, into: (module: Module, path: string) => Generator<[string, Tensor | Module]>): Generator<[string, Tensor | Module]> {
+function* walkField(
+  path: string,
+  value: unknown,
+  into: (module: Module, path: string) => Generator<[string, Tensor | Module]>,
+): Generator<[string, Tensor | Module]> {
   if (value instanceof Tensor) yield [path, value];
   else if (value instanceof Module) {
     yield [path, value];
     yield* into(value, path);
-  } else if (Array.isArray(value)) for (const [i, item] of value.entries()) yield* walkField(`${path}.${i}`, item, into);
+  } else if (Array.isArray(value))
+    for (const [i, item] of value.entries()) yield* walkField(`${path}.${i}`, item, into);
 }
 
 function shorten(lines: string[], most = 12): string[] {

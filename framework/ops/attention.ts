@@ -17,7 +17,12 @@ export interface AttentionOptions {
 }
 
 /** q [B, Hq, T, D], k and v [B, Hkv, S, D]: the definition in ops, with the [B, Hq, T, S] scores in memory. The oracle of the fused kernels. */
-export function attentionNaive(q: Tensor, k: Tensor, v: Tensor, { causal = false, segments, scale = 1 / Math.sqrt(q.dim(-1)) }: AttentionOptions = {}): Tensor {
+export function attentionNaive(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  { causal = false, segments, scale = 1 / Math.sqrt(q.dim(-1)) }: AttentionOptions = {},
+): Tensor {
   const [batch, heads, queries] = q.shape;
   const keys = k.shape[2];
   const scores = mul(matmul(q, transpose(repeatHeads(k, heads))), scale);
@@ -33,11 +38,39 @@ export function attentionNaive(q: Tensor, k: Tensor, v: Tensor, { causal = false
 function repeatHeads(x: Tensor, heads: number): Tensor {
   const [batch, kvHeads, keys, dim] = x.shape;
   if (heads === kvHeads) return x;
-  if (heads % kvHeads) throw new ShapeError(`attention: ${heads} query heads over ${kvHeads} key heads, expected a multiple (k is ${showShape(x.shape)})`);
-  return reshape(expand(reshape(x, [batch, kvHeads, 1, keys, dim]), [batch, kvHeads, heads / kvHeads, keys, dim]), [batch, heads, keys, dim]);
+  if (heads % kvHeads)
+    throw new ShapeError(
+      `attention: ${heads} query heads over ${kvHeads} key heads, expected a multiple (k is ${showShape(x.shape)})`,
+    );
+  return reshape(expand(reshape(x, [batch, kvHeads, 1, keys, dim]), [batch, kvHeads, heads / kvHeads, keys, dim]), [
+    batch,
+    heads,
+    keys,
+    dim,
+  ]);
 }
 
 function causalMask(queries: number, keys: number): Tensor {
-  const mask = Float32Array.from({ length: queries * keys }, (_, i) => Number((i % keys) <= Math.floor(i / keys) + keys - queries));
+  const mask = Float32Array.from({ length: queries * keys }, (_, i) =>
+    Number(i % keys <= Math.floor(i / keys) + keys - queries),
+  );
   return Tensor.from(mask, { shape: [queries, keys] });
+}
+
+/**
+ * torch.nn.functional.scaled_dot_product_attention, grouped-query and with packed documents.
+ * @param q [B, Hq, T, D]; k, v [B, Hkv, S, D]. With layout "BTHD" the head axis stands third, as projections give it.
+ * @param options.keys uses the first so many keys of a longer buffer (a KV cache)
+ */
+export function scaledDotProductAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: AttentionOptions & { layout?: "BHTD" | "BTHD"; keys?: number } = {},
+): Tensor {
+  const { layout = "BHTD" } = options;
+  const turn = (x: Tensor) => (layout === "BTHD" ? transpose(x, 1, 2) : x);
+  const used = (x: Tensor) =>
+    options.keys === undefined || options.keys === x.shape[2] ? x : x.slice(2, 0, options.keys);
+  return turn(attentionNaive(turn(q), used(turn(k)), used(turn(v)), options));
 }

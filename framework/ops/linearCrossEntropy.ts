@@ -4,8 +4,8 @@ import { isRecording, nodeOf } from "../autograd/graph.ts";
 import { op } from "../autograd/op.ts";
 import { ShapeError } from "../device/errors.ts";
 import { gpu } from "../tensor/engine.ts";
-import { showShape } from "../tensor/shape.ts";
 import { scope } from "../tensor/scope.ts";
+import { showShape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { fill, updateInPlace } from "./elementwise.ts";
 import { launchMatmul } from "./matmul.ts";
@@ -25,17 +25,36 @@ const CHUNK = 1 << 24;
  * @returns one f32: the mean over rows that count, or the sum
  * Hsu et al. 2024 (Liger), arXiv:2410.10989
  */
-export function linearCrossEntropy(x: Tensor, weight: Tensor, labels: Tensor, { ignoreIndex = -100, reduction = "mean" }: Omit<CrossEntropyOptions, "reduction"> & { reduction?: "mean" | "sum" } = {}): Tensor {
+export function linearCrossEntropy(
+  x: Tensor,
+  weight: Tensor,
+  labels: Tensor,
+  {
+    ignoreIndex = -100,
+    reduction = "mean",
+  }: Omit<CrossEntropyOptions, "reduction"> & { reduction?: "mean" | "sum" } = {},
+): Tensor {
   if (x.rank !== 2 || weight.rank !== 2 || x.shape[1] !== weight.shape[1]) {
-    throw new ShapeError(`linearCrossEntropy: x is ${showShape(x.shape)} and weight ${showShape(weight.shape)}, expected [N, D] and [V, D]`);
+    throw new ShapeError(
+      `linearCrossEntropy: x is ${showShape(x.shape)} and weight ${showShape(weight.shape)}, expected [N, D] and [V, D]`,
+    );
   }
   lossRows("linearCrossEntropy", x.shape[0], labels, x.shape);
-  const wanted = isRecording() ? { x: nodeOf(x) !== undefined, weight: nodeOf(weight) !== undefined } : { x: false, weight: false };
+  const wanted = isRecording()
+    ? { x: nodeOf(x) !== undefined, weight: nodeOf(weight) !== undefined }
+    : { x: false, weight: false };
   return fused(x, weight, labels, ignoreIndex, reduction, wanted);
 }
 
 const fused = op("linearCrossEntropy", {
-  value(x: Tensor, weight: Tensor, labels: Tensor, ignore: number, reduction: "mean" | "sum", wanted: { x: boolean; weight: boolean }) {
+  value(
+    x: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    ignore: number,
+    reduction: "mean" | "sum",
+    wanted: { x: boolean; weight: boolean },
+  ) {
     const [rows, D] = x.shape;
     const V = weight.shape[0];
     const losses = Tensor.empty([rows], "f32", "linearCrossEntropy.losses");
@@ -56,7 +75,12 @@ const fused = op("linearCrossEntropy", {
         const views = { x: logits.view(), label: label.view(), lse: lse.view() };
         gpu().launch(crossEntropyKernel, { ...views, loss: part(losses, 1).view() }, { dtype: "f32" }, uniforms);
         if (!dx && !dweight) return;
-        gpu().launch(crossEntropyGradient, { ...views, scale: scale.view() }, { dtype: "f32", perRow: false }, uniforms);
+        gpu().launch(
+          crossEntropyGradient,
+          { ...views, scale: scale.view() },
+          { dtype: "f32", perRow: false },
+          uniforms,
+        );
         if (dx) launchMatmul("NN", logits, weight, part(dx, D), { batch: 1, m: n, n: D, k: V });
         if (dweight) launchMatmul("TN", logits, xPart, dweight, { batch: 1, m: V, n: D, k: n }, { accumulate: true });
       });

@@ -1,12 +1,12 @@
 import { adamw } from "../../kernels/adamw.ts";
 import { clip } from "../../kernels/clip.ts";
 import { sgd } from "../../kernels/sgd.ts";
+import { noGrad } from "../autograd/graph.ts";
 import { MicroMindError } from "../device/errors.ts";
 import { fill } from "../ops/elementwise.ts";
 import { full } from "../ops/pointwise.ts";
 import { sumSquares } from "../ops/reduce.ts";
 import { stack } from "../ops/shape.ts";
-import { noGrad } from "../autograd/graph.ts";
 import { gpu } from "../tensor/engine.ts";
 import { scope, unscoped } from "../tensor/scope.ts";
 import { Tensor } from "../tensor/tensor.ts";
@@ -45,10 +45,14 @@ export abstract class Optimizer {
     moments: readonly string[],
   ) {
     const named = parameters instanceof Map ? parameters : new Map(parameters.map((p, i) => [`${i}`, p]));
-    if (named.size === 0) throw new MicroMindError("optimizer: no parameters; does any tensor of the model have requiresGrad?");
+    if (named.size === 0)
+      throw new MicroMindError("optimizer: no parameters; does any tensor of the model have requiresGrad?");
     this.buffers = flatten(named);
     this.control = unscoped(() => full([4], 0));
-    this.moments = moments.map((name) => ({ name, tensors: this.buffers.map((b) => unscoped(() => fill(Tensor.empty(b.values.shape, "f32", name), 0))) }));
+    this.moments = moments.map((name) => ({
+      name,
+      tensors: this.buffers.map((b) => unscoped(() => fill(Tensor.empty(b.values.shape, "f32", name), 0))),
+    }));
   }
 
   /** Launches the update of one flat buffer with its moments. */
@@ -65,7 +69,12 @@ export abstract class Optimizer {
       scope(() => {
         const squares = stack(this.buffers.map((b) => sumSquares(b.gradients)));
         const finite = loss ?? squares;
-        gpu().launch(clip, { squares: squares.view(), loss: finite.view(), control: this.control.view() }, {}, { n: squares.size, maxNorm });
+        gpu().launch(
+          clip,
+          { squares: squares.view(), loss: finite.view(), control: this.control.view() },
+          {},
+          { n: squares.size, maxNorm },
+        );
         this.buffers.forEach((buffer, i) => {
           this.update(
             buffer,
@@ -80,7 +89,9 @@ export abstract class Optimizer {
 
   /** Reads back what the last step came to. Waits for it. */
   async report(loss: Tensor): Promise<StepReport> {
-    const copy = noGrad(() => unscoped(() => stack([loss.reshape(1), this.control.slice(0, 1, 2), this.control.slice(0, 2, 3)])));
+    const copy = noGrad(() =>
+      unscoped(() => stack([loss.reshape(1), this.control.slice(0, 1, 2), this.control.slice(0, 2, 3)])),
+    );
     const [value, gradNorm, counted] = await copy.data();
     copy.dispose();
     return { loss: value, gradNorm, counted: counted === 1 };
@@ -103,7 +114,10 @@ export abstract class Optimizer {
   loadState(state: Map<string, ArrayLike<number>>): void {
     for (const [name, tensor] of this.state()) {
       const values = state.get(name);
-      if (!values || values.length !== tensor.size) throw new MicroMindError(`optimizer: ${name} is ${values ? `${values.length} numbers` : "missing"}, expected ${tensor.size}`);
+      if (!values || values.length !== tensor.size)
+        throw new MicroMindError(
+          `optimizer: ${name} is ${values ? `${values.length} numbers` : "missing"}, expected ${tensor.size}`,
+        );
       tensor.write(values);
     }
   }
@@ -136,7 +150,10 @@ export class AdamW extends Optimizer {
   private readonly eps: number;
   private readonly weightDecay: number;
 
-  constructor(parameters: readonly Tensor[] | Map<string, Tensor>, { learningRate = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 }: AdamWOptions = {}) {
+  constructor(
+    parameters: readonly Tensor[] | Map<string, Tensor>,
+    { learningRate = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 }: AdamWOptions = {},
+  ) {
     super(parameters, learningRate, ["m", "v"]);
     this.betas = betas;
     this.eps = eps;
@@ -146,7 +163,12 @@ export class AdamW extends Optimizer {
   protected update({ values, gradients }: FlatBuffer, [m, v]: Tensor[], learningRate: number): void {
     const views = { p: values.view(), g: gradients.view(), m: m.view(), v: v.view(), control: this.control.view() };
     const [beta1, beta2] = this.betas;
-    gpu().launch(adamw, views, {}, { n: values.size, learningRate, beta1, beta2, eps: this.eps, weightDecay: this.weightDecay });
+    gpu().launch(
+      adamw,
+      views,
+      {},
+      { n: values.size, learningRate, beta1, beta2, eps: this.eps, weightDecay: this.weightDecay },
+    );
   }
 }
 
@@ -161,7 +183,10 @@ export class SGD extends Optimizer {
   private readonly momentum: number;
   private readonly weightDecay: number;
 
-  constructor(parameters: readonly Tensor[] | Map<string, Tensor>, { learningRate = 1e-3, momentum = 0, weightDecay = 0 }: SGDOptions = {}) {
+  constructor(
+    parameters: readonly Tensor[] | Map<string, Tensor>,
+    { learningRate = 1e-3, momentum = 0, weightDecay = 0 }: SGDOptions = {},
+  ) {
     super(parameters, learningRate, ["v"]);
     this.momentum = momentum;
     this.weightDecay = weightDecay;
@@ -169,6 +194,11 @@ export class SGD extends Optimizer {
 
   protected update({ values, gradients }: FlatBuffer, [v]: Tensor[], learningRate: number): void {
     const views = { p: values.view(), g: gradients.view(), v: v.view(), control: this.control.view() };
-    gpu().launch(sgd, views, {}, { n: values.size, learningRate, momentum: this.momentum, weightDecay: this.weightDecay });
+    gpu().launch(
+      sgd,
+      views,
+      {},
+      { n: values.size, learningRate, momentum: this.momentum, weightDecay: this.weightDecay },
+    );
   }
 }

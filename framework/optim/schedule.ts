@@ -17,9 +17,11 @@ const shapes = {
   constant: () => 1,
   linear: (progress: number, { floor = 0 }: ScheduleOptions) => 1 - (1 - floor) * progress,
   /** Loshchilov & Hutter 2016, arXiv:1608.03983 */
-  cosine: (progress: number, { floor = 0.1 }: ScheduleOptions) => floor + (1 - floor) * 0.5 * (1 + Math.cos(Math.PI * progress)),
+  cosine: (progress: number, { floor = 0.1 }: ScheduleOptions) =>
+    floor + (1 - floor) * 0.5 * (1 + Math.cos(Math.PI * progress)),
   /** Warm-up, stable, decay. Hu et al. 2024, arXiv:2404.06395 */
-  wsd: (progress: number, { floor = 0, decay = 0.2 }: ScheduleOptions) => (progress < 1 - decay ? 1 : 1 - (1 - floor) * ((progress - 1 + decay) / decay)),
+  wsd: (progress: number, { floor = 0, decay = 0.2 }: ScheduleOptions) =>
+    progress < 1 - decay ? 1 : 1 - (1 - floor) * ((progress - 1 + decay) / decay),
 };
 
 export const scheduleNames = Object.keys(shapes) as ScheduleName[];

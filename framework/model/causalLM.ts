@@ -1,0 +1,137 @@
+import { noGrad } from "../autograd/graph.ts";
+import { MicroMindError, ShapeError } from "../device/errors.ts";
+import { Linear, Module } from "../nn/index.ts";
+import { linearCrossEntropy } from "../ops/linearCrossEntropy.ts";
+import { linear } from "../ops/matmul.ts";
+import { scope, unscoped } from "../tensor/scope.ts";
+import { showShape } from "../tensor/shape.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { KVCache } from "./cache.ts";
+import { type ModelConfig, modelConfig } from "./config.ts";
+import { Decoder, type Placement } from "./decoder.ts";
+import { type GenerateOptions, generate } from "./generate.ts";
+import { ropeTable } from "./rotary.ts";
+
+/** Token ids: rows of one length, or i32 [B, T] on the device. */
+export type Tokens = readonly (readonly number[] | Int32Array)[] | Tensor;
+
+export interface ForwardOptions {
+  /** Positions of the tokens and the documents they belong to, for packed rows: i32 [B, T]. */
+  positions?: Tensor;
+  segments?: Tensor;
+  /** Goes on behind what the cache holds, and adds to it. */
+  cache?: KVCache;
+}
+
+/** A decoder with its output layer: a causal language model. */
+export class CausalLM extends Module {
+  readonly config: ModelConfig;
+  readonly model: Decoder;
+  /** Absent where the embedding serves (`tie_word_embeddings`). */
+  readonly lm_head: Linear | undefined;
+  private table: Tensor;
+
+  /** A model of random weights, drawn from `manualSeed`. @throws ModelConfigError */
+  constructor(config: Partial<ModelConfig>) {
+    super();
+    this.config = modelConfig(config);
+    this.model = new Decoder(this.config);
+    const { hidden_size, vocab_size, initializer_range: std } = this.config;
+    this.lm_head = this.config.tie_word_embeddings
+      ? undefined
+      : new Linear(hidden_size, vocab_size, { bias: false, std });
+    this.table = this.makeTable(Math.min(this.config.max_position_embeddings, 512));
+  }
+
+  /** Logits [B, T, V]. @throws ShapeError, RangeError where tokens are not rows of one length within the vocabulary */
+  forward(tokens: Tokens, options: ForwardOptions = {}): Tensor {
+    return linear(this.hidden(tokens, options), this.head);
+  }
+
+  /** Logits [B, V] of each row's last token, the only ones that generation needs. */
+  lastLogits(tokens: Tokens, options: ForwardOptions = {}): Tensor {
+    return noGrad(() =>
+      scope(() => {
+        const h = this.hidden(tokens, options);
+        return linear(h.slice(1, -1).squeeze(1), this.head);
+      }),
+    );
+  }
+
+  /**
+   * Mean cross-entropy of the next token, one f32.
+   * @param labels i32 [B, T], each position's own target (already shifted), −100 where none counts
+   */
+  loss(tokens: Tokens, labels: Tokens, options: ForwardOptions & { reduction?: "mean" | "sum" } = {}): Tensor {
+    const h = this.hidden(tokens, options);
+    const target = this.onDevice(labels, "labels");
+    return linearCrossEntropy(h.reshape(-1, this.config.hidden_size), this.head, target.reshape(-1), {
+      reduction: options.reduction,
+    });
+  }
+
+  /** Token ids one by one; see {@link GenerateOptions}. */
+  generate(tokens: readonly number[], options: GenerateOptions = {}): AsyncGenerator<number> {
+    return generate(this, tokens, options);
+  }
+
+  newCache(batch: number, capacity: number): KVCache {
+    return new KVCache(this.config, batch, Math.min(capacity, this.config.max_position_embeddings));
+  }
+
+  override dispose(): void {
+    super.dispose();
+    this.table.dispose();
+  }
+
+  private get head(): Tensor {
+    return this.lm_head?.weight ?? this.model.embed_tokens.weight;
+  }
+
+  private hidden(tokens: Tokens, { positions, segments, cache }: ForwardOptions): Tensor {
+    const ids = this.onDevice(tokens, "tokens");
+    if (ids.rank !== 2) throw new ShapeError(`model: tokens are ${showShape(ids.shape)}, expected [B, T]`);
+    this.growTable((cache?.length ?? 0) + ids.shape[1]);
+    const placement: Placement = { table: this.table, positions, segments, cache };
+    const h = this.model.forward(ids, placement);
+    if (cache) cache.length += ids.shape[1];
+    return h;
+  }
+
+  /** Uploads ids, checked: what is outside the vocabulary would give NaN without a word. */
+  private onDevice(tokens: Tokens, name: string): Tensor {
+    if (tokens instanceof Tensor) return tokens;
+    const length = tokens[0]?.length ?? 0;
+    const flat = new Int32Array(tokens.length * length);
+    tokens.forEach((row, b) => {
+      if (row.length !== length)
+        throw new ShapeError(`model: row ${b} of the ${name} has ${row.length} entries, the first has ${length}`);
+      flat.set(row, b * length);
+    });
+    const wrong = flat.findIndex(
+      (id) => id >= this.config.vocab_size || (id < 0 && !(name === "labels" && id === -100)),
+    );
+    if (wrong >= 0) {
+      const place = `row ${Math.floor(wrong / length)}, position ${wrong % length}`;
+      throw new MicroMindError(
+        `model: ${name} hold ${flat[wrong]} (${place}), outside the vocabulary of ${this.config.vocab_size}`,
+      );
+    }
+    return Tensor.from(flat, { shape: [tokens.length, length] });
+  }
+
+  private growTable(length: number): void {
+    const { max_position_embeddings: most } = this.config;
+    if (length > most) throw new ShapeError(`model: ${length} tokens are more than max_position_embeddings, ${most}`);
+    if (length <= this.table.shape[0]) return;
+    const larger = this.makeTable(Math.min(most, Math.max(length, this.table.shape[0] * 2)));
+    this.table.dispose();
+    this.table = larger;
+  }
+
+  private makeTable(positions: number): Tensor {
+    return unscoped(() =>
+      Tensor.from(ropeTable(this.config, positions), { shape: [positions, this.config.head_dim / 2, 2] }),
+    );
+  }
+}

@@ -1,0 +1,125 @@
+import { MicroMindError } from "../device/errors.ts";
+
+/** Scaling of rotary frequencies. Only YaRN is read. Peng et al. 2023, arXiv:2309.00071 */
+export interface RopeScaling {
+  type: "yarn";
+  factor: number;
+  original_max_position_embeddings: number;
+  beta_fast: number;
+  beta_slow: number;
+  attention_factor: number;
+}
+
+/** The decoder's sizes, under Hugging Face's names. */
+export interface ModelConfig {
+  /** `qwen3` normalises queries and keys by head, `llama` does not. */
+  model_type: "qwen3" | "llama";
+  vocab_size: number;
+  hidden_size: number;
+  num_hidden_layers: number;
+  num_attention_heads: number;
+  num_key_value_heads: number;
+  head_dim: number;
+  intermediate_size: number;
+  max_position_embeddings: number;
+  rms_norm_eps: number;
+  rope_theta: number;
+  rope_scaling: RopeScaling | null;
+  /** The output layer is the embedding, transposed. */
+  tie_word_embeddings: boolean;
+  /** Deviation of the initial weights. */
+  initializer_range: number;
+}
+
+/** A config file, or sizes given in code, do not make a model. */
+export class ModelConfigError extends MicroMindError {}
+
+const defaults: ModelConfig = {
+  model_type: "qwen3",
+  vocab_size: 6400,
+  hidden_size: 512,
+  num_hidden_layers: 8,
+  num_attention_heads: 8,
+  num_key_value_heads: 2,
+  head_dim: 0,
+  intermediate_size: 0,
+  max_position_embeddings: 32768,
+  rms_norm_eps: 1e-6,
+  rope_theta: 1e6,
+  rope_scaling: null,
+  tie_word_embeddings: true,
+  initializer_range: 0.02,
+};
+
+/** Sizes of known models; `vocab_size` follows the tokenizer in recipes. */
+export const presets: Record<string, Partial<ModelConfig>> = {
+  tiny: {
+    vocab_size: 1024,
+    hidden_size: 128,
+    num_hidden_layers: 4,
+    num_attention_heads: 4,
+    num_key_value_heads: 2,
+    intermediate_size: 384,
+    max_position_embeddings: 1024,
+  },
+  "micromind-26m": { hidden_size: 512, num_hidden_layers: 8, num_attention_heads: 8, num_key_value_heads: 2 },
+  "minimind3-64m": { hidden_size: 768, num_hidden_layers: 8, num_attention_heads: 8, num_key_value_heads: 4 },
+  "micromind-104m": { hidden_size: 768, num_hidden_layers: 16, num_attention_heads: 8, num_key_value_heads: 2 },
+};
+
+/**
+ * Fills in what is left out: `head_dim` is hidden / heads; `intermediate_size` 8/3 of hidden, rounded up to 64.
+ * Keys that a decoder does not use are left aside.
+ * @throws ModelConfigError where sizes do not fit each other, or the file is for a model of another kind
+ */
+export function modelConfig(given: Partial<ModelConfig> & Record<string, unknown>): ModelConfig {
+  const known = Object.fromEntries(
+    Object.keys(defaults).flatMap((key) => (given[key] === undefined ? [] : [[key, given[key]]])),
+  );
+  const config = { ...defaults, ...known } as ModelConfig;
+  if (given.num_key_value_heads === undefined && given.num_attention_heads !== undefined)
+    config.num_key_value_heads = config.num_attention_heads;
+  config.head_dim ||= config.hidden_size / config.num_attention_heads;
+  config.intermediate_size ||= Math.ceil((config.hidden_size * 8) / 3 / 64) * 64;
+  if (config.rope_scaling) config.rope_scaling = ropeScaling(config.rope_scaling as unknown as Record<string, unknown>);
+  check(config);
+  return config;
+}
+
+function ropeScaling(given: Record<string, unknown>): RopeScaling {
+  const type = given.type ?? given.rope_type;
+  if (type !== "yarn")
+    throw new ModelConfigError(`model config: rope_scaling ${JSON.stringify(type)} is not supported, expected "yarn"`);
+  const number = (key: string, otherwise: number) => Number(given[key] ?? otherwise);
+  const factor = number("factor", 16);
+  return {
+    type: "yarn",
+    factor,
+    original_max_position_embeddings: number("original_max_position_embeddings", 2048),
+    beta_fast: number("beta_fast", 32),
+    beta_slow: number("beta_slow", 1),
+    attention_factor: number("attention_factor", 0.1 * Math.log(factor) + 1),
+  };
+}
+
+function check(config: ModelConfig): void {
+  const types = ["qwen3", "llama"];
+  if (!types.includes(config.model_type)) {
+    throw new ModelConfigError(
+      `model config: model_type ${JSON.stringify(config.model_type)} is not supported, expected ${types.join(" or ")}`,
+    );
+  }
+  for (const [key, value] of Object.entries(config)) {
+    const whole =
+      typeof defaults[key as keyof ModelConfig] === "number" &&
+      !["rms_norm_eps", "initializer_range", "rope_theta"].includes(key);
+    if (whole && !(Number.isInteger(value) && (value as number) > 0))
+      throw new ModelConfigError(`model config: ${key} is ${value}, expected a positive whole number`);
+  }
+  const { num_attention_heads: heads, num_key_value_heads: kvHeads, head_dim: headDim } = config;
+  if (heads % kvHeads)
+    throw new ModelConfigError(
+      `model config: num_attention_heads ${heads} is no multiple of num_key_value_heads ${kvHeads}`,
+    );
+  if (headDim % 2) throw new ModelConfigError(`model config: head_dim ${headDim} is odd; rotary embedding turns pairs`);
+}

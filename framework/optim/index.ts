@@ -1,0 +1,11 @@
+export { clipGradNorm } from "./clip.ts";
+export {
+  AdamW,
+  type AdamWOptions,
+  Optimizer,
+  SGD,
+  type SGDOptions,
+  type StepOptions,
+  type StepReport,
+} from "./optimizer.ts";
+export { learningRateAt, type ScheduleName, type ScheduleOptions, scheduleNames } from "./schedule.ts";
