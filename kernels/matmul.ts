@@ -1,111 +1,135 @@
-import { type Kernel, kernel, type Scalar, type Target, type Uniforms } from "../framework/device/kernel.ts";
-import { broadcastSource } from "./shared/matmulBroadcast.ts";
-import { dotSource } from "./shared/matmulDot.ts";
-import { tiledSource } from "./shared/matmulTiled.ts";
+import { kernel, type Scalar, type Target, type Uniforms, type Workgroups } from "../framework/device/kernel.ts";
+import { broadcastMatmul } from "./shared/matmulBroadcast.ts";
+import { dotMatmul } from "./shared/matmulDot.ts";
+import { tiledMatmul } from "./shared/matmulTiles.ts";
 
-/** Rows times columns: NN is a·b, NT is a·bᵀ (a linear layer), TN is aᵀ·b (its weight's gradient). Matrices are row-major. */
-export type MatmulLayout = "NN" | "NT" | "TN";
-
+/** One product C = alpha · op(A) · op(B), with what is added to it. All matrices are row-major and contiguous. */
 export interface MatmulCall {
-  layout: MatmulLayout;
+  /** NN: A [m, k], B [k, n]. NT: A [m, k], B [n, k] (a linear layer). TN: A [k, m], B [k, n] (a weight's gradient). */
+  layout: "NN" | "NT" | "TN";
   m: number;
   n: number;
   k: number;
   batch: number;
-  /** Elements from one matrix of the batch to the next; 0 uses one for all. */
+  /** Elements from one matrix of the batch to the next; 0 uses the same one for all. C's are always m · n apart. */
   strideA: number;
   strideB: number;
+  /** f32 or f16; sums are always f32. */
   a: Scalar;
   b: Scalar;
   c: Scalar;
-  /** c += instead of c =. */
+  /** c += instead of c = */
   accumulate?: boolean;
-  /** Adds bias[n], f32. */
+  /** Adds bias [n] (f32) to every row. */
   bias?: boolean;
   alpha?: number;
 }
 
-/** What is compiled in: sizes are uniforms, so that a pipeline serves every shape of an alignment class. */
+/** What is compiled in. Sizes are uniforms, so that a pipeline serves all shapes of its alignment class. */
 export interface MatmulShape {
-  [name: string]: string | number | boolean;
-  layout: MatmulLayout;
+  [name: string]: string | boolean | number;
+  layout: MatmulCall["layout"];
   a: Scalar;
   b: Scalar;
   c: Scalar;
   accumulate: boolean;
   bias: boolean;
-  /** Rows of a, of b and of c are whole vec4s. */
-  vecA: boolean;
-  vecB: boolean;
-  vecC: boolean;
-  /** NT with up to 8 rows: their number, rounded up to a power of two; otherwise 0. */
+  /** Where C has few rows, 1, 2, 4 or 8 that hold them; otherwise 0. */
   few: number;
+  /** Whether lines start at multiples of four elements, so that the matrix binds as vec4. */
+  wideA: boolean;
+  wideB: boolean;
+  wideC: boolean;
+  /** Whether k is no multiple of four: the last step is then filled up with zeros. */
+  tail: boolean;
 }
 
 export interface MatmulTuning {
   [name: string]: number;
-  /** 0 shared-memory tiles, 1 subgroup broadcast, 2 dot products across lanes (few rows). */
+  /** 0: a subgroup's lanes hand operands round. 1: tiles in shared memory. 2: few rows, lanes share k. */
   variant: number;
-  /** Broadcast: output rows of a lane. Dot: lanes that share a column. */
+  /** Rows of C per lane. */
   rows: number;
+  /** Lanes of a workgroup; in variant 0 the adapter's subgroup. */
+  lanes: number;
 }
 
-const TILED = 0;
-const BROADCAST = 1;
+const BROADCAST = 0;
+const TILES = 1;
 const DOT = 2;
+const TILE = 64;
+const MAX_GROUPS = 32768; // along one dimension; what is more goes to the next
 
-/** c [batch, m, n] = alpha · op(a) op(b) (+ bias) (+ c), summed in f32. Writes m·n elements a batch and nothing beside them. */
+function valid({ layout, few }: MatmulShape, { variant, rows, lanes }: MatmulTuning, target: Target): boolean {
+  if (variant === BROADCAST) return target.subgroups && target.subgroupSize === lanes;
+  if (variant === TILES) return (rows === 4 || rows === 8) && lanes === (TILE / rows) ** 2;
+  return layout === "NT" && few > 0 && rows === few && (lanes === 32 || lanes === 64);
+}
+
+/** On a CPU the fewest loads per multiplication win, whatever the shape; on a GPU shared memory and enough lanes. */
+function pick({ layout, few }: MatmulShape, target: Target): MatmulTuning {
+  const { subgroupSize: lanes } = target;
+  if (target.class === "software" && target.subgroups && lanes >= 4)
+    return { variant: BROADCAST, rows: few || 16, lanes };
+  if (layout === "NT" && few > 0) return { variant: DOT, rows: few, lanes: 64 };
+  return { variant: TILES, rows: 8, lanes: (TILE / 8) ** 2 };
+}
+
+function workgroups(_: MatmulShape, { variant, rows, lanes }: MatmulTuning, { m, n, batch }: Uniforms): Workgroups {
+  if (variant === BROADCAST) return [Math.ceil(n / (4 * lanes)), Math.ceil(m / rows), batch];
+  if (variant === TILES) return [Math.ceil(n / TILE), Math.ceil(m / TILE), batch];
+  const groups = m === 0 ? 0 : Math.ceil(n / 4);
+  return [Math.min(groups, MAX_GROUPS), Math.ceil(groups / MAX_GROUPS), batch];
+}
+
+const bindAs = (wide: boolean, type: Scalar) => (wide ? `vec4<${type}>` : type);
+const bytesOf = (type: Scalar) => (type === "f16" ? 2 : 4);
+
+/** C [batch, m, n] = alpha · op(A) · op(B) (+ bias) (+ C). Launch it through {@link matmulLaunch}. */
 export const matmul = kernel<MatmulShape, MatmulTuning>({
   name: "matmul",
   bindings: ({ accumulate, bias }) => ({
     a: "read",
     b: "read",
     c: accumulate ? "update" : "write",
-    ...(bias ? { bias: "read" as const } : {}),
+    ...(bias ? { bias: "read" } : {}),
   }),
-  types: ({ a, b, c, vecA, vecB, vecC }, { variant }) => {
-    const vector = (type: string, wide: boolean) => (wide && variant !== TILED ? `vec4<${type}>` : type);
-    return { a: vector(a, vecA), b: vector(b, vecB), c: vector(c, vecC && variant === BROADCAST) };
-  },
+  types: ({ a, b, c, wideA, wideB, wideC }) => ({
+    a: bindAs(wideA, a),
+    b: bindAs(wideB, b),
+    c: bindAs(wideC, c),
+    bias: bindAs(wideC, "f32"),
+  }),
   uniforms: { m: "u32", n: "u32", k: "u32", batch: "u32", strideA: "u32", strideB: "u32", alpha: "f32" },
-  tuning: { variant: [TILED, BROADCAST, DOT], rows: [1, 2, 4, 8, 16, 32] },
-  valid: ({ few }, { variant, rows }, target) => {
-    if (variant === TILED) return rows === 1;
-    if (variant === BROADCAST) return target.subgroupSize > 0 && rows <= 4;
-    return few > 0 && rows >= 8;
-  },
+  tuning: { variant: [BROADCAST, TILES, DOT], rows: [16, 32, 8, 4, 2, 1], lanes: [8, 4, 16, 32, 64, 128, 256] },
+  valid,
   pick,
-  workgroups: (_, { variant, rows }, { m, n, batch }) => {
-    if (m * n * batch === 0) return [0];
-    if (variant === TILED) return [Math.ceil(n / 64), Math.ceil(m / 64), batch];
-    if (variant === BROADCAST) return [Math.ceil(n / (4 * SUBGROUP)), Math.ceil(m / (rows * SUBGROUP)), batch];
-    return [Math.min(n, 32768), Math.ceil(n / 32768), batch];
-  },
-  cost: (_, { m, n, k, batch }) => ({ flops: 2 * batch * m * n * k, bytes: 4 * batch * (m * k + k * n + m * n) }),
-  wgsl: (shape, { variant, rows }) => {
-    if (variant === TILED) return tiledSource(shape);
-    return variant === BROADCAST ? broadcastSource(shape, rows, SUBGROUP) : dotSource(shape, rows);
-  },
+  workgroups,
+  cost: ({ a, b, c, accumulate }, { m, n, k, batch }) => ({
+    flops: 2 * m * n * k * batch,
+    bytes: batch * (m * k * bytesOf(a) + n * k * bytesOf(b) + m * n * bytesOf(c) * (accumulate ? 2 : 1)),
+  }),
+  wgsl: (shape, tuning) => [broadcastMatmul, tiledMatmul, dotMatmul][tuning.variant](shape, tuning),
 });
 
-/** The broadcast variant is for CPUs (llvmpipe), whose subgroups are a vector register of 8 floats. */
-const SUBGROUP = 8;
-
-function pick({ few }: MatmulShape, target: Target): MatmulTuning {
-  if (few > 0) return { variant: DOT, rows: target.class === "software" ? 8 : 32 };
-  return target.class === "software" && target.subgroupSize === SUBGROUP
-    ? { variant: BROADCAST, rows: 4 }
-    : { variant: TILED, rows: 1 };
-}
-
-/** The launch that computes a product: what is compiled in, and the sizes as uniforms. */
-export function matmulLaunch(call: MatmulCall): {
-  kernel: Kernel<MatmulShape, MatmulTuning>;
-  shape: MatmulShape;
-  uniforms: Uniforms;
-} {
+/**
+ * What to launch for a product: `gpu.launch(kernel, { a, b, c, bias? }, shape, uniforms)`. Where m, n or batch is 0
+ * nothing is launched; k = 0 writes zeros (plus bias), or adds nothing.
+ * @throws RangeError where a size or stride is not a whole number that a u32 holds
+ * @throws TypeError where a dtype is neither f32 nor f16
+ */
+export function matmulLaunch(call: MatmulCall): { kernel: typeof matmul; shape: MatmulShape; uniforms: Uniforms } {
   const { layout, m, n, k, batch, strideA, strideB, a, b, c, accumulate = false, bias = false, alpha = 1 } = call;
-  const aligned = (...sizes: number[]) => sizes.every((size) => size % 4 === 0);
+  for (const [name, value] of Object.entries({ m, n, k, batch, strideA, strideB })) {
+    if (!Number.isInteger(value) || value < 0 || value > 0xffffffff)
+      throw new RangeError(`matmul: ${name} is ${value}, expected a whole number from 0 to 4294967295`);
+  }
+  for (const [name, type] of Object.entries({ a, b, c })) {
+    if (type !== "f32" && type !== "f16")
+      throw new TypeError(`matmul: ${name} is ${type}, expected f32 or f16; cast it first`);
+  }
+  const lineA = layout === "TN" ? m : k;
+  const lineB = layout === "NT" ? k : n;
   const shape: MatmulShape = {
     layout,
     a,
@@ -113,10 +137,11 @@ export function matmulLaunch(call: MatmulCall): {
     c,
     accumulate,
     bias,
-    vecA: aligned(layout === "TN" ? m : k, strideA),
-    vecB: aligned(layout === "NT" ? k : n, strideB),
-    vecC: aligned(n),
-    few: layout === "NT" && m <= 8 ? 2 ** Math.ceil(Math.log2(Math.max(m, 1))) : 0,
+    few: [1, 2, 4, 8].find((rows) => m <= rows) ?? 0,
+    wideA: lineA % 4 === 0 && strideA % 4 === 0,
+    wideB: lineB % 4 === 0 && strideB % 4 === 0,
+    wideC: n % 4 === 0,
+    tail: k % 4 !== 0,
   };
   return { kernel: matmul, shape, uniforms: { m, n, k, batch, strideA, strideB, alpha } };
 }

@@ -1,91 +1,104 @@
-import type { MatmulShape } from "../matmul.ts";
+import type { MatmulShape, MatmulTuning } from "../matmul.ts";
+import { range, sizes, store, strips } from "./matmulParts.ts";
 
 /**
- * For CPUs (llvmpipe): a subgroup makes `lanes · rows` rows of 4 · lanes columns. A lane owns `rows` rows; a piece of b's row lies
- * across the lanes, a vec4 each, and is handed round by subgroupBroadcast. Every load there costs the same whether lanes share it
- * or not, so this has the fewest loads a multiply-add of all that were tried.
+ * A subgroup computes `rows` × 4 · `lanes` of C: every lane has four columns of all rows, holds its own part of B and
+ * gets A's elements from the lane that loaded them. Per four steps along k that is four loads of B and rows / lanes of A.
  */
-export function broadcastSource(shape: MatmulShape, rows: number, lanes: number): string {
-  const { layout, accumulate, bias, vecC, c } = shape;
-  const own = Array.from({ length: rows }, (_, r) => r);
-  const parts = Array.from({ length: lanes }, (_, j) => j);
-  const four = [0, 1, 2, 3];
-  const step = (i: number, a: (r: number) => string) => `{
-          let y = ${pieceOfB(shape, i)};
-          ${parts.map((j) => `{ let p = subgroupBroadcast(y, ${j}u); ${own.map((r) => `s${r}_${j} += ${a(r)} * p;`).join(" ")} }`).join("\n          ")}
-        }`;
+export function broadcastMatmul(shape: MatmulShape, { rows, lanes }: MatmulTuning): string {
+  const a = shape.layout === "TN" ? downA(shape, rows, lanes) : alongA(rows, lanes);
+  const b = shape.layout === "NT" ? alongB() : downB(shape);
+  const multiply = (r: number) =>
+    `${a.announce(r)} ${range(4)
+      .map((kk) => `sum${r} = sum${r} + ${a.element(r, kk)} * b${kk};`)
+      .join(" ")}`;
   return `
+    ${strips(shape)}
+    ${store(shape)}
     @compute @workgroup_size(${lanes})
-    fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) lane: u32) {
-      let first = wg.x * ${4 * lanes}u;
-      let column = first + lane * 4u; // the first of the four of b's columns that this lane loads
-      ${own.map((r) => `let row${r} = wg.y * ${rows * lanes}u + ${layout === "TN" ? `lane * ${rows}u + ${r}u` : `lane + ${r * lanes}u`}; let in${r} = min(row${r}, u.m - 1u);`).join("\n      ")}
-      ${columnClamps(shape)}
-      ${own.map((r) => parts.map((j) => `var s${r}_${j} = vec4f();`).join(" ")).join("\n      ")}
-      for (var k = 0u; k < u.k; k += 4u) {
-        ${layout === "TN" ? "" : own.map((r) => `let a${r} = ${rowOfA(shape, r)};`).join(" ")}
-        ${fourRowsOfB(shape)}
-        ${four.map((i) => step(i, (r) => (layout === "TN" ? `${columnOfA(shape, r, i)}` : `a${r}[${i}]`))).join("\n        ")}
+    fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+      ${sizes}
+      let row = group.y * ${rows}u;
+      let column = (group.x * ${lanes}u + lane) * 4u;
+      let startA = group.z * u.strideA;
+      let startB = group.z * u.strideB;
+      ${a.begin}
+      ${b.begin}
+      ${range(rows)
+        .map((r) => `var sum${r} = vec4f();`)
+        .join(" ")}
+      for (var at = 0u; at < k; at += 4u) {
+        ${a.load}
+        ${b.load}
+        ${a.spread}
+        ${range(rows).map(multiply).join("\n        ")}
       }
-      ${own.map((r) => `if (row${r} < u.m) { let at = (wg.z * u.m + row${r}) * u.n + first; ${parts.map((j) => store(r, j)).join(" ")} }`).join("\n      ")}
+      ${range(rows)
+        .map((r) => `store(row + ${r}u, column, group.z, m, n, sum${r});`)
+        .join("\n      ")}
     }`;
-
-  function store(r: number, j: number): string {
-    const value = `s${r}_${j} * u.alpha`;
-    const column = `first + ${4 * j}u`;
-    if (vecC) {
-      const at = `at / 4u + ${j}u`;
-      const sum = `${value}${bias ? ` + vec4f(${four.map((i) => `bias[${column} + ${i}u]`).join(", ")})` : ""}`;
-      return `if (${column} < u.n) { c[${at}] = vec4<${c}>(${accumulate ? `vec4f(c[${at}]) + ` : ""}${sum}); }`;
-    }
-    const each = four.map((i) => {
-      const at = `at + ${4 * j + i}u`;
-      const sum = `v[${i}]${bias ? ` + bias[${column} + ${i}u]` : ""}`;
-      return `if (${column} + ${i}u < u.n) { c[${at}] = ${c}(${accumulate ? `f32(c[${at}]) + ` : ""}${sum}); }`;
-    });
-    return `{ let v = ${value}; ${each.join(" ")} }`;
-  }
 }
 
-/** Four of a's row along k, zero past its end. */
-function rowOfA({ vecA, a }: MatmulShape, r: number): string {
-  const at = `wg.z * u.strideA + in${r} * u.k + k`;
-  if (vecA) return a === "f32" ? `a[(${at}) / 4u]` : `vec4f(a[(${at}) / 4u])`;
-  return `vec4f(${[0, 1, 2, 3].map((i) => `select(0.0, f32(a[${at} + ${i}u]), k + ${i}u < u.k)`).join(", ")})`;
+/** A [m, k]: a lane loads four steps of one row. */
+function alongA(rows: number, lanes: number) {
+  const loads = range(Math.ceil(rows / lanes));
+  return {
+    begin: loads
+      .map((i) => `let lineA${i} = startA + min(row + ${i * lanes}u + lane % ${Math.min(rows, lanes)}u, m - 1u) * k;`)
+      .join(" "),
+    load: loads.map((i) => `let a${i} = stripA(lineA${i}, at, k);`).join(" "),
+    spread: "",
+    announce: (r: number) =>
+      rows === 1 ? "let r0 = a0;" : `let r${r} = subgroupBroadcast(a${Math.floor(r / lanes)}, ${r % lanes}u);`,
+    element: (r: number, kk: number) => `r${r}[${kk}]`,
+  };
 }
 
-/** One element of aᵀ's row, zero past k's end. */
-function columnOfA({ vecA }: MatmulShape, r: number, i: number): string {
-  const at = `wg.z * u.strideA + (k + ${i}u) * u.m + in${r}`;
-  const value = vecA ? `f32(a[(${at}) / 4u][(${at}) % 4u])` : `f32(a[${at}])`;
-  return `select(0.0, ${value}, k + ${i}u < u.k)`;
+/** A [k, m]: a lane loads four rows of one step. */
+function downA({ tail }: MatmulShape, rows: number, lanes: number) {
+  const across = Math.max(rows / 4, 1); // strips per step
+  const strips = 4 * across;
+  const steps = Math.min(lanes / across, 4); // per load
+  const strip = (i: number) => {
+    const step = `at + ${i * steps}u + stepA`;
+    const value = `stripA(startA + (${step}) * m, rowA, m)`;
+    return `let a${i} = ${tail ? `select(vec4f(), ${value}, ${step} < k)` : value};`;
+  };
+  return {
+    begin: `let stepA = lane % ${Math.min(strips, lanes)}u / ${across}u; let rowA = row + lane % ${across}u * 4u;`,
+    load: range(Math.ceil(strips / lanes))
+      .map(strip)
+      .join(" "),
+    spread: range(strips)
+      .map((i) => `let s${i} = subgroupBroadcast(a${Math.floor(i / lanes)}, ${i % lanes}u);`)
+      .join(" "),
+    announce: () => "",
+    element: (r: number, kk: number) => `s${kk * across + Math.floor(r / 4)}[${r % 4}]`,
+  };
 }
 
-/** Columns outside b read the last ones inside. */
-function columnClamps({ layout, vecB }: MatmulShape): string {
-  if (layout === "NT" || !vecB)
-    return [0, 1, 2, 3].map((i) => `let column${i} = min(column + ${i}u, u.n - 1u);`).join(" ");
-  return "let columnIn = min(column, u.n - 4u) / 4u;";
+/** B [k, n]: a lane loads its four columns of each step. */
+function downB({ tail }: MatmulShape) {
+  const strip = (kk: number) => {
+    const value = `stripB(startB + (at + ${kk}u) * n, column, n)`;
+    return `let b${kk} = ${tail ? `select(vec4f(), ${value}, at + ${kk}u < k)` : value};`;
+  };
+  return { begin: "", load: range(4).map(strip).join(" ") };
 }
 
-/** bᵀ is read along k: four columns' vec4s now, turned by \`pieceOfB\`. */
-function fourRowsOfB({ layout, vecB }: MatmulShape): string {
-  if (layout !== "NT") return "";
-  return [0, 1, 2, 3]
-    .map((i) => {
-      const at = `wg.z * u.strideB + column${i} * u.k + k`;
-      const value = vecB
-        ? `vec4f(b[(${at}) / 4u])`
-        : `vec4f(${[0, 1, 2, 3].map((j) => `select(0.0, f32(b[${at} + ${j}u]), k + ${j}u < u.k)`).join(", ")})`;
-      return `let y${i} = ${value};`;
-    })
-    .join(" ");
-}
-
-/** This lane's four of b's row k + i. */
-function pieceOfB({ layout, vecB }: MatmulShape, i: number): string {
-  if (layout === "NT") return `vec4f(y0[${i}], y1[${i}], y2[${i}], y3[${i}])`;
-  const row = `min(k + ${i}u, u.k - 1u)`;
-  if (vecB) return `vec4f(b[(wg.z * u.strideB + ${row} * u.n) / 4u + columnIn])`;
-  return `vec4f(${[0, 1, 2, 3].map((j) => `f32(b[wg.z * u.strideB + ${row} * u.n + column${j}])`).join(", ")})`;
+/** B [n, k]: a lane loads four steps of each of its columns and turns them round, which costs nothing in registers. */
+function alongB() {
+  const turned = (kk: number) =>
+    range(4)
+      .map((i) => `t${i}[${kk}]`)
+      .join(", ");
+  return {
+    begin: range(4)
+      .map((i) => `let lineB${i} = startB + min(column + ${i}u, n - 1u) * k;`)
+      .join(" "),
+    load: [
+      ...range(4).map((i) => `let t${i} = stripB(lineB${i}, at, k);`),
+      ...range(4).map((kk) => `let b${kk} = vec4f(${turned(kk)});`),
+    ].join(" "),
+  };
 }

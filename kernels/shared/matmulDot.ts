@@ -1,42 +1,41 @@
-import type { MatmulShape } from "../matmul.ts";
+import type { MatmulShape, MatmulTuning } from "../matmul.ts";
+import { range, sizes, store, strips } from "./matmulParts.ts";
 
 /**
- * For few rows of a (decoding): `lanes` lanes walk one column of the result along k together, all rows of a at once, so that
- * b, which is the most of the bytes, is read once and in order.
+ * For few rows of A against B [n, k], as in decoding: the workgroup's lanes walk four columns of C along k together, all
+ * rows at once, so that B, which is nearly all of the bytes, is read once and in order; then they join their sums.
  */
-export function dotSource({ a, vecA, vecB, c, accumulate, bias, few }: MatmulShape, lanes: number): string {
-  const rows = Array.from({ length: few }, (_, r) => r);
-  const wide = vecA && vecB;
-  const element = (name: string, is4: boolean, at: string) =>
-    !is4 ? `f32(${name}[${at}])` : `f32(${name}[(${at}) / 4u][(${at}) % 4u])`;
-  const loop = wide
-    ? `for (var k = lane; k < u.k / 4u; k += ${lanes}u) {
-        let y = vec4f(b[(wg.z * u.strideB + column * u.k) / 4u + k]);
-        ${rows.map((r) => `s${r} += dot(vec4f(a[(wg.z * u.strideA + row${r} * u.k) / 4u + k]), y);`).join("\n        ")}
-      }`
-    : `for (var k = lane; k < u.k; k += ${lanes}u) {
-        let y = ${element("b", vecB, "wg.z * u.strideB + column * u.k + k")};
-        ${rows.map((r) => `s${r} += ${element("a", vecA, `wg.z * u.strideA + row${r} * u.k + k`)} * y;`).join("\n        ")}
-      }`;
+export function dotMatmul(shape: MatmulShape, { lanes }: MatmulTuning): string {
+  const rows = range(shape.few);
+  const dots = (r: number) => `vec4f(${range(4).map((i) => `dot(a${r}, b${i})`)})`;
   return `
-    var<workgroup> joined: array<array<f32, ${lanes}>, ${few}>; // ${a} rows
+    ${strips(shape)}
+    ${store(shape)}
+    var<workgroup> joined: array<array<vec4f, ${lanes}>, ${shape.few}>;
 
     @compute @workgroup_size(${lanes})
-    fn main(@builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) wgs: vec3u, @builtin(local_invocation_index) lane: u32) {
-      let column = wg.x + wg.y * wgs.x;
-      if (column >= u.n) { return; }
-      ${rows.map((r) => `var s${r} = 0.0; let row${r} = min(${r}u, u.m - 1u);`).join(" ")}
-      ${loop}
-      ${rows.map((r) => `joined[${r}][lane] = s${r};`).join(" ")}
+    fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+            @builtin(local_invocation_index) lane: u32) {
+      ${sizes}
+      let column = (group.x + group.y * groups.x) * 4u;
+      if (column >= n) { return; }
+      ${range(4)
+        .map((i) => `let lineB${i} = group.z * u.strideB + min(column + ${i}u, n - 1u) * k;`)
+        .join(" ")}
+      ${rows.map((r) => `let lineA${r} = group.z * u.strideA + min(${r}u, m - 1u) * k;`).join(" ")}
+      ${rows.map((r) => `var sum${r} = vec4f();`).join(" ")}
+      for (var at = lane * 4u; at < k; at += ${lanes * 4}u) {
+        ${range(4)
+          .map((i) => `let b${i} = stripB(lineB${i}, at, k);`)
+          .join(" ")}
+        ${rows.map((r) => `let a${r} = stripA(lineA${r}, at, k); sum${r} += ${dots(r)};`).join("\n        ")}
+      }
+      ${rows.map((r) => `joined[${r}][lane] = sum${r};`).join(" ")}
       for (var half = ${lanes / 2}u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if (lane < half) { ${rows.map((r) => `joined[${r}][lane] += joined[${r}][lane + half];`).join(" ")} }
       }
       workgroupBarrier();
-      for (var r = lane; r < u.m; r += ${lanes}u) {
-        let at = (wg.z * u.m + r) * u.n + column;
-        let sum = joined[r][0] * u.alpha${bias ? " + bias[column]" : ""};
-        c[at] = ${c}(${accumulate ? "f32(c[at]) + sum" : "sum"});
-      }
+      if (lane < ${shape.few}u) { store(lane, column, group.z, m, n, joined[lane][0]); }
     }`;
 }

@@ -1,0 +1,46 @@
+import type { MatmulShape } from "../matmul.ts";
+
+/** 0, 1, … count - 1 */
+export const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
+
+/** Sizes as values: a load from the uniform block costs as much as any other. */
+export const sizes = "let m = u.m; let n = u.n; let k = u.k;";
+
+/**
+ * WGSL `stripA(start, at, size)` and `stripB`: four elements from `at` (a multiple of 4) of the line that starts at element
+ * `start` and has `size` elements. Those past the line's end are zero where the line runs along k, any number elsewhere.
+ */
+export function strips({ layout, wideA, wideB }: MatmulShape): string {
+  return strip("A", "a", wideA, layout !== "TN") + strip("B", "b", wideB, layout === "NT");
+}
+
+function strip(name: string, binding: string, wide: boolean, alongK: boolean): string {
+  const signature = `fn strip${name}(start: u32, at: u32, size: u32) -> vec4f`;
+  if (wide) return `${signature} { return vec4f(${binding}[(start + at) >> 2u]); }\n`;
+  const element = (i: number) => {
+    const value = `f32(${binding}[start + at + ${i}u])`;
+    return alongK ? `select(0.0, ${value}, at + ${i}u < size)` : value;
+  };
+  return `${signature} { return vec4f(${range(4).map(element).join(", ")}); }\n`;
+}
+
+/** WGSL `store(row, column, v)`: four finished sums to c, scaled, biased, added; nothing outside [m, n] is touched. */
+export function store({ c, wideC, accumulate, bias }: MatmulShape): string {
+  const vector = wideC ? `vec4<${c}>` : c;
+  const write = (at: string, column: string, value: string) => {
+    const plus = bias ? ` + bias[${column}]` : "";
+    const old = accumulate ? ` + ${wideC ? "vec4f" : "f32"}(c[${at}])` : "";
+    return `c[${at}] = ${vector}(u.alpha * ${value}${plus}${old});`;
+  };
+  const body = wideC
+    ? `if (column < n) { ${write("(start + column) >> 2u", "column >> 2u", "v")} }`
+    : range(4)
+        .map((i) => `if (column + ${i}u < n) { ${write(`start + column + ${i}u`, `column + ${i}u`, `v[${i}]`)} }`)
+        .join(" ");
+  return `
+    fn store(row: u32, column: u32, matrix: u32, m: u32, n: u32, v: vec4f) {
+      if (row >= m) { return; }
+      let start = (matrix * m + row) * n;
+      ${body}
+    }`;
+}
