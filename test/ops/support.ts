@@ -1,0 +1,22 @@
+import { init } from "../../framework/tensor/engine.ts";
+import "../../framework/ops/methods.ts";
+import { sizeOf } from "../../framework/tensor/shape.ts";
+import { Tensor } from "../../framework/tensor/tensor.ts";
+import { noise, worst } from "../kernels/launch.ts";
+
+export { noise, worst };
+export const gpu = await init();
+
+/** A tensor of deterministic numbers that wants a gradient. */
+export function input(shape: readonly number[], seed = 1, { scale = 1, shift = 0 } = {}): Tensor {
+  const x = Tensor.from(noise(sizeOf(shape), seed).map((v) => v * scale + shift), { shape });
+  x.requiresGrad = true;
+  return x;
+}
+
+/** Live buffers that a piece of work leaves behind. */
+export async function leftBehind(work: () => unknown): Promise<number> {
+  const before = gpu.pool.stats.liveBuffers;
+  await work();
+  return gpu.pool.stats.liveBuffers - before;
+}
