@@ -43,7 +43,10 @@ describe.each(Object.entries(unary))("%s", (name, { f, scale = 1, shift = 0 }) =
     await gradcheck(fn, [input([7], 3, { scale, shift })], { eps: 4e-3, tolerance: 1e-2 });
   });
   test("takes f16", async () => {
-    const x = Tensor.from(noise(9, 2).map((v) => v * scale + shift), { dtype: "f16" });
+    const x = Tensor.from(
+      noise(9, 2).map((v) => v * scale + shift),
+      { dtype: "f16" },
+    );
     const y = fn(x);
     expect(y.dtype).toBe("f16");
     expect(worst(await y.data(), Array.from(await x.data(), f))).toBeLessThan(2e-3);
@@ -61,11 +64,20 @@ const binary: Record<string, (a: number, b: number) => number> = {
 const shapePairs: [number[], number[]][] = [
   [[4], [4]],
   [[2, 3], [3]],
-  [[3, 1], [1, 5]],
-  [[2, 1, 3], [4, 1]],
+  [
+    [3, 1],
+    [1, 5],
+  ],
+  [
+    [2, 1, 3],
+    [4, 1],
+  ],
   [[], [5]],
   [[5, 7], []],
-  [[2, 3, 5, 1], [3, 1, 2]],
+  [
+    [2, 3, 5, 1],
+    [3, 1, 2],
+  ],
 ];
 
 describe.each(Object.entries(binary))("%s", (name, f) => {
@@ -95,13 +107,25 @@ describe.each(Object.entries(binary))("%s", (name, f) => {
   test("takes a number on either side", async () => {
     const x = input([5], 1, { shift: 2 });
     const xs = Array.from(await x.data());
-    expect(worst(await fn(x, 3).data(), xs.map((v) => f(v, 3)))).toBeLessThan(1e-6);
-    expect(worst(await fn(3, x).data(), xs.map((v) => f(3, v)))).toBeLessThan(1e-6);
+    expect(
+      worst(
+        await fn(x, 3).data(),
+        xs.map((v) => f(v, 3)),
+      ),
+    ).toBeLessThan(1e-6);
+    expect(
+      worst(
+        await fn(3, x).data(),
+        xs.map((v) => f(3, v)),
+      ),
+    ).toBeLessThan(1e-6);
   });
 });
 
 test("shapes that do not broadcast are named", () => {
-  expect(() => ops.add(zeros([2, 3]), zeros([2, 4]))).toThrow("add: shapes [2, 3] and [2, 4] do not broadcast (axis -1: 3 and 4)");
+  expect(() => ops.add(zeros([2, 3]), zeros([2, 4]))).toThrow(
+    "add: shapes [2, 3] and [2, 4] do not broadcast (axis -1: 3 and 4)",
+  );
 });
 
 test("integers stay integers, and meet floats as floats", async () => {
@@ -186,7 +210,12 @@ test("cast rounds to f16 and brings the gradient back in f32", async () => {
 test("gelu equals its definition, exact and by tanh", async () => {
   const x = input([33], 5, { scale: 3 });
   const xs = Array.from(await x.data());
-  expect(worst(await x.gelu().data(), xs.map((v) => 0.5 * v * (1 + erf(v / Math.SQRT2))))).toBeLessThan(1e-6);
+  expect(
+    worst(
+      await x.gelu().data(),
+      xs.map((v) => 0.5 * v * (1 + erf(v / Math.SQRT2))),
+    ),
+  ).toBeLessThan(1e-6);
   const approximate = xs.map((v) => 0.5 * v * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v ** 3))));
   expect(worst(await x.gelu({ approximate: "tanh" }).data(), approximate)).toBeLessThan(1e-6);
   await gradcheck((t) => t.gelu(), [input([5])]);

@@ -9,7 +9,10 @@ export const gpu = await init();
 
 /** A tensor of deterministic numbers that wants a gradient. */
 export function input(shape: readonly number[], seed = 1, { scale = 1, shift = 0 } = {}): Tensor {
-  const x = Tensor.from(noise(sizeOf(shape), seed).map((v) => v * scale + shift), { shape });
+  const x = Tensor.from(
+    noise(sizeOf(shape), seed).map((v) => v * scale + shift),
+    { shape },
+  );
   x.requiresGrad = true;
   return x;
 }
