@@ -4,7 +4,7 @@ import { noise, runKernel, worst } from "./launch.ts";
 
 export const layouts = ["NN", "NT", "TN"] as const;
 
-/** Elements behind C that no launch may touch. */
+/** Elements behind C that no launch may touch, and behind A and B that none may use. */
 const MARGIN = 32;
 const MARK = 12345;
 
@@ -46,6 +46,9 @@ const upload = (data: Float32Array, type: string) => (type === "f16" ? halves(da
 const rounded = (data: Float32Array, type: string) =>
   type === "f16" ? Float32Array.from(Float16Array.from(data)) : data;
 
+/** With NaN behind the last element: a read past the end that counted would show. */
+const fenced = (data: Float32Array) => Float32Array.of(...data, ...new Array(MARGIN).fill(Number.NaN));
+
 /**
  * Runs a product on noise and gives the largest error against float64, or Infinity where an element behind C changed.
  */
@@ -59,8 +62,8 @@ export async function errorOf<T extends Tuning>(kernel: Kernel<MatmulShape, T>, 
   const marked = rounded(before, spec.c);
   const { shape, uniforms } = matmulLaunch(spec);
   const arrays = {
-    a: upload(a, spec.a),
-    b: upload(b, spec.b),
+    a: upload(fenced(a), spec.a),
+    b: upload(fenced(b), spec.b),
     c: upload(marked, spec.c),
     ...(spec.bias ? { bias } : {}),
   };
