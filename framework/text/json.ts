@@ -1,9 +1,8 @@
 import { readFileSync, statSync } from "node:fs";
+import { MicroMindError } from "../device/errors.ts";
 
-/** A tokenizer file that cannot be used; the message begins with the file's name. */
-export class TokenizerError extends Error {
-  override name = "TokenizerError";
-}
+/** A tokenizer file that cannot be used, or a tokenizer that cannot be trained; the message begins with the culprit. */
+export class TokenizerError extends MicroMindError {}
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 export type JsonObject = { [key: string]: Json };

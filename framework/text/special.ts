@@ -1,3 +1,5 @@
+import { TokenizerError } from "./json.ts";
+
 /** A token that training sets aside. */
 export interface SpecialToken {
   content: string;
@@ -85,14 +87,14 @@ export const chatMlTemplate = String.raw`{%- if tools %}
 export function checkSpecials(specials: readonly SpecialToken[], vocabSize: number): void {
   const least = specials.length + 256;
   if (!Number.isInteger(vocabSize) || vocabSize < least) {
-    throw new RangeError(
+    throw new TokenizerError(
       `trainTokenizer: vocabSize is ${vocabSize}, expected at least ${least}: 256 bytes and ${specials.length} special tokens`,
     );
   }
   const seen = new Set<string>();
   for (const { content } of specials) {
     if (content === "" || seen.has(content)) {
-      throw new Error(
+      throw new TokenizerError(
         `trainTokenizer: special token ${JSON.stringify(content)} is ${content === "" ? "empty" : "given twice"}`,
       );
     }

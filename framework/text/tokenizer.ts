@@ -267,7 +267,7 @@ export interface TrainOptions {
  * Trains a byte-level BPE tokenizer. The same texts in the same order give the same tokenizer. Fewer than `vocabSize`
  * tokens come out where the texts hold no pair that occurs twice any more. Needs some 20 bytes of memory for each byte
  * of distinct words.
- * @throws RangeError where vocabSize is too small; Error where there is no text
+ * @throws TokenizerError where vocabSize is too small, a special token is empty or given twice, or there is no text
  */
 export async function trainTokenizer(
   texts: Iterable<string> | AsyncIterable<string>,
@@ -279,7 +279,8 @@ export async function trainTokenizer(
     return { id, content, special, lstrip: false, rstrip: false, singleWord: false, normalized: false };
   });
   const corpus = await countPieces(texts, added, onProgress);
-  if (corpus.bytes === 0) throw new Error("trainTokenizer: the texts are empty; there is nothing to learn from");
+  if (corpus.bytes === 0)
+    throw new TokenizerError("trainTokenizer: the texts are empty; there is nothing to learn from");
   const { tokens, merges } = await learnMerges(corpus, vocabSize, added, onProgress);
   return new Tokenizer(makeTokenizerJson(tokens, merges, added), makeConfig(specials));
 }
