@@ -50,11 +50,17 @@ export async function bunWebgpu(): Promise<Provider> {
     gpu,
     requestAdapter: (options) => gpu.requestAdapter(options),
     async requestDevice(adapter, descriptor) {
+      const chain = await togglesOff("timestamp_quantization");
       const requiredLimits = {
         ...Object.fromEntries(unreported.map((name) => [name, 0])),
         ...descriptor.requiredLimits,
       };
-      const device = (await adapter.requestDevice({ ...descriptor, requiredLimits })) as BunDevice;
+      const device = (await adapter.requestDevice({
+        ...descriptor,
+        requiredLimits,
+        nextInChain: chain.pointer,
+      } as GPUDeviceDescriptor)) as BunDevice;
+      kept.push(chain.memory);
       lib = device.lib;
       calmTicker(device.instanceTicker);
       return device;
@@ -75,6 +81,18 @@ export async function bunWebgpu(): Promise<Provider> {
     releaseCommands: (commands) => once(commands, (h) => (h as unknown as { _destroy(): void })._destroy()),
     close: (device) => device.destroy(),
   };
+}
+
+/** What native code holds pointers to, kept from collection. */
+const kept: unknown[] = [];
+
+/** Dawn's toggles that a device is made without, as a chained descriptor: next, sType, enabled (count, names), disabled (count, names). */
+async function togglesOff(...names: string[]): Promise<{ pointer: number; memory: unknown[] }> {
+  const { ptr } = await import("bun:ffi");
+  const strings = names.map((name) => new TextEncoder().encode(`${name}\0`));
+  const list = BigUint64Array.from(strings, (s) => BigInt(ptr(s)));
+  const descriptor = BigUint64Array.of(0n, 0x5000an, 0n, 0n, BigInt(names.length), BigInt(ptr(list)));
+  return { pointer: ptr(descriptor), memory: [strings, list, descriptor] };
 }
 
 function calmTicker(ticker: Ticker): void {

@@ -1,0 +1,111 @@
+/**
+ * Measures kernels, a training step, or the engine's steadiness on this machine's adapter.
+ *   bun bench [name ...] [--json] [--step] [--soak]
+ */
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "@std/cli/parse-args";
+import { summary } from "../framework/device/adapter.ts";
+import { init, shutdown } from "../framework/index.ts";
+import { measureRates } from "../framework/ops/measure.ts";
+import type { KernelCase } from "./case.ts";
+import { measureCase } from "./kernel.ts";
+import { soak } from "./soak.ts";
+import { profileStep } from "./step.ts";
+import { printTable, type Row } from "./table.ts";
+
+const help = `Measures kernels on this machine's adapter.
+
+  bun bench                 all benches
+  bun bench matmul rope     those whose name holds one of the words
+  bun bench --step          a training step of --preset tiny, kernel by kernel
+  bun bench --soak [steps]  2,000 training steps: memory and live handles must stay flat
+  bun bench --json          the last line only: one JSON object
+  bun bench --list          names of the benches
+
+Times are medians of device time where the adapter has timestamps, else of wall time. "best" is the share of what the
+adapter reaches at best here, in matrix multiplication or in moving memory, whichever bounds the kernel.
+DEBUG=2 prints the WGSL of every kernel.`;
+
+const args = parseArgs(process.argv.slice(2), {
+  boolean: ["json", "step", "help", "list", "soak"],
+  string: ["preset", "batch", "length"],
+  default: { preset: "tiny", batch: "8", length: "128" },
+}) as unknown as {
+  _: (string | number)[];
+  json: boolean;
+  step: boolean;
+  help: boolean;
+  list: boolean;
+  soak: boolean;
+  preset: string;
+  batch: string;
+  length: string;
+};
+
+const here = import.meta.dirname;
+const files = readdirSync(here, { recursive: true })
+  .map(String)
+  .filter((f) => f.endsWith(".bench.ts") && !f.includes("peers"))
+  .sort();
+const wanted = args._.map(String);
+const chosen = files.filter(
+  (f) => wanted.length === 0 || wanted.some((w) => f.toLowerCase().includes(w.toLowerCase())),
+);
+
+if (args.help) {
+  console.log(help);
+  process.exit(0);
+}
+if (args.list) {
+  console.log(files.map((f) => f.replace(".bench.ts", "")).join("\n"));
+  process.exit(0);
+}
+if (wanted.length && chosen.length === 0 && !args.step && !args.soak) {
+  console.error(`bench: nothing is called ${wanted.join(" or ")}; bun bench --list shows what there is`);
+  process.exit(2);
+}
+
+const gpu = await init();
+const say = (line: string) => {
+  if (!args.json) console.log(line);
+};
+say(summary(gpu));
+
+if (args.soak) {
+  const result = await soak(Number(wanted[0] ?? 2000), say);
+  console.log(JSON.stringify(result));
+  shutdown();
+  process.exit(result.flat ? 0 : 1);
+}
+
+const rates = await measureRates({ bytes: true });
+say(
+  `best here: ${(rates.flops / 1e9).toFixed(1)} GFLOP/s (matmul, f32), ${(rates.bytes / 1e9).toFixed(1)} GB/s (addition)\n`,
+);
+
+if (args.step) {
+  const result = await profileStep(
+    { preset: args.preset, batch: Number(args.batch), length: Number(args.length) },
+    rates,
+    say,
+  );
+  console.log(JSON.stringify({ adapter: gpu.name, ...result }));
+} else {
+  const rows: Row[] = [];
+  for (const file of chosen) {
+    const { default: bench } = (await import(join(here, file))) as { default: KernelCase[] | (() => Promise<Row[]>) };
+    const own = typeof bench === "function" ? await bench() : await measureAll(bench);
+    rows.push(...own);
+    if (!args.json) printTable(own);
+  }
+  console.log(JSON.stringify({ adapter: gpu.name, rates, rows }));
+}
+shutdown();
+process.exit(0);
+
+async function measureAll(cases: KernelCase[]): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const item of cases) rows.push(await measureCase(gpu, item, rates));
+  return rows;
+}

@@ -1,0 +1,120 @@
+import { CausalLM, manualSeed, optim, presets, scope } from "../framework/index.ts";
+import { flopsPerToken } from "../framework/model/cost.ts";
+import type { AdapterRates } from "../framework/ops/measure.ts";
+import { gpu } from "../framework/tensor/engine.ts";
+import { printTable, type Row } from "./table.ts";
+
+export interface StepOptions {
+  preset: string;
+  batch: number;
+  length: number;
+}
+
+/** A model with its optimizer, and a training step on one random batch. */
+export function trainer({ preset, batch, length }: StepOptions) {
+  if (!presets[preset]) throw new Error(`bench --preset: "${preset}" is none of ${Object.keys(presets).join(", ")}`);
+  manualSeed(1);
+  const model = new CausalLM(presets[preset]);
+  const optimizer = new optim.AdamW(model.namedParameters());
+  const row = (b: number) => Int32Array.from({ length }, (_, i) => (i * 31 + b * 17) % model.config.vocab_size);
+  const tokens = Array.from({ length: batch }, (_, b) => row(b));
+  const labels = tokens.map((r) => Int32Array.from({ length }, (_, i) => r[i + 1] ?? -100));
+  const step = () =>
+    scope(() => {
+      optimizer.zeroGrad();
+      const loss = model.loss(tokens, labels);
+      loss.backward();
+      optimizer.step({ clip: 1, loss });
+      return loss;
+    });
+  return { model, optimizer, step };
+}
+
+/** Profiles training steps: wall time, JavaScript time, and device time by kernel. */
+export async function profileStep(
+  options: StepOptions,
+  rates: AdapterRates,
+  say: (line: string) => void,
+): Promise<Record<string, unknown>> {
+  const { model, optimizer, step } = trainer(options);
+  const device = gpu();
+  const first = performance.now();
+  await optimizer.report(step());
+  const firstMs = performance.now() - first;
+  const dispatches = device.stats.dispatches;
+  step().dispose();
+  const perStep = device.stats.dispatches - dispatches;
+  await device.finish();
+
+  const times: { wall: number; script: number }[] = [];
+  for (let i = 0; i < 5; i++) {
+    const start = performance.now();
+    const loss = step();
+    const recorded = performance.now();
+    await optimizer.report(loss);
+    loss.dispose();
+    times.push({ wall: performance.now() - start, script: recorded - start });
+  }
+  const median = (xs: number[]) => xs.sort((a, b) => a - b)[xs.length >> 1];
+  const wall = median(times.map((t) => t.wall));
+  const tokens = options.batch * options.length;
+  const rate = (flopsPerToken(model.config) * tokens) / (wall / 1000);
+  const { peakBytes } = device.pool.stats;
+
+  const rows = device.profiler.supported ? await byKernel(step) : [];
+  if (rows.length) say("Device time of one step by kernel (each launch in a pass of its own):");
+  if (rows.length) printTableTo(say, rows);
+  say(
+    `${options.preset}, batch ${options.batch} × ${options.length}: ${wall.toFixed(1)} ms a step, ${Math.round((tokens / wall) * 1000)} tokens/s, ${(rate / 1e9).toFixed(2)} GFLOP/s effective (${Math.round((100 * rate) / rates.flops)}% of matmul)`,
+  );
+  say(
+    `first step ${(firstMs / 1000).toFixed(1)} s; ${perStep} dispatches; ${median(times.map((t) => t.script)).toFixed(1)} ms of JavaScript; peak ${(peakBytes / 2 ** 20).toFixed(0)} MB`,
+  );
+  return {
+    ...options,
+    ms: wall,
+    firstMs,
+    dispatches: perStep,
+    tokensPerSecond: (tokens / wall) * 1000,
+    gflops: rate / 1e9,
+    peakBytes,
+    kernels: rows,
+  };
+}
+
+function printTableTo(say: (line: string) => void, rows: Row[]): void {
+  say("");
+  printTable(rows);
+}
+
+async function byKernel(step: () => { dispose(): void }): Promise<Row[]> {
+  const { profiler } = gpu();
+  profiler.active = true;
+  step().dispose();
+  gpu().flush();
+  const launches = await profiler.take();
+  profiler.active = false;
+  const sums = new Map<string, { ms: number; launches: number; flops: number; bytes: number }>();
+  for (const { kernel, shape, ms, flops, bytes } of launches) {
+    const name =
+      kernel === "matmul"
+        ? `matmul ${shape.layout}`
+        : kernel === "pointwise"
+          ? `pointwise ${String(shape.expr).slice(0, 28)}`
+          : kernel;
+    const sum = sums.get(name) ?? { ms: 0, launches: 0, flops: 0, bytes: 0 };
+    sums.set(name, { ms: sum.ms + ms, launches: sum.launches + 1, flops: sum.flops + flops, bytes: sum.bytes + bytes });
+  }
+  const total = [...sums.values()].reduce((all, { ms }) => all + ms, 0);
+  return [...sums]
+    .sort(([, a], [, b]) => b.ms - a.ms)
+    .slice(0, 24)
+    .map(([name, s]) => ({
+      name,
+      launches: s.launches,
+      ms: s.ms,
+      share: `${Math.round((100 * s.ms) / total)}%`,
+      "GFLOP/s": s.flops / s.ms / 1e6,
+      "GB/s": s.bytes / s.ms / 1e6,
+    }));
+}

@@ -1,0 +1,155 @@
+import { describe, expect, test } from "bun:test";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { noGrad } from "../../framework/autograd/graph.ts";
+import { CausalLM } from "../../framework/model/causalLM.ts";
+import { loadModel } from "../../framework/model/load.ts";
+import { AdamW } from "../../framework/optim/index.ts";
+import { scope } from "../../framework/tensor/scope.ts";
+import { manualSeed } from "../../framework/tensor/random.ts";
+import type { Tensor } from "../../framework/tensor/tensor.ts";
+import { gpu, leftBehind, worst } from "../ops/support.ts";
+
+const folder = join(import.meta.dir, "../../../shared/reference");
+if (!existsSync(folder)) console.log("skip: PyTorch's reference numbers are not beside the project");
+
+describe.skipIf(!existsSync(folder)).each(["dense", "yarn"])("PyTorch's %s model", (name) => {
+  const ref = JSON.parse(readFileSync(join(folder, `${name}.json`), "utf8"));
+  const labels = ref.labels.map((row: number[]) => [...row.slice(1), -100]);
+  const load = () => loadModel(join(folder, `${name}.pth`), { config: ref.config });
+
+  test("has the same logits", async () => {
+    const model = await load();
+    const logits = noGrad(() => model.forward(ref.input_ids));
+    for (const [position, expected] of [
+      [39, ref.logits_last],
+      [17, ref.logits_mid],
+    ]) {
+      const at = logits.slice(1, position, position + 1);
+      expect(worst(await at.data(), expected.flat())).toBeLessThan(1e-4);
+    }
+    model.dispose();
+  });
+
+  test("has the same loss and gradients", async () => {
+    const model = await load();
+    const loss = model.loss(ref.input_ids, labels);
+    expect(Math.abs((await loss.item()) / ref.loss - 1)).toBeLessThan(1e-5);
+    loss.backward();
+    for (const [path, p] of model.namedParameters()) {
+      const norm = Math.sqrt((await (p.grad as Tensor).data()).reduce((s: number, g: number) => s + g * g, 0));
+      expect(Math.abs(norm / ref.grad_norms[path] - 1)).toBeLessThan(1e-4);
+    }
+    model.dispose();
+  });
+
+  test.each([false, true])("follows the same curve under AdamW (checkpointing %p)", async (checkpointing) => {
+    const model = await load();
+    model.model.checkpointing = checkpointing;
+    const { lr, betas, eps, weight_decay, clip, loss_and_gradnorm } = ref.adamw;
+    const optimizer = new AdamW(model.namedParameters(), { learningRate: lr, betas, eps, weightDecay: weight_decay });
+    for (const [expectedLoss, expectedNorm] of loss_and_gradnorm) {
+      const loss = scope(() => {
+        optimizer.zeroGrad();
+        const l = model.loss(ref.input_ids, labels);
+        l.backward();
+        optimizer.step({ clip, loss: l });
+        return l;
+      });
+      const report = await optimizer.report(loss);
+      loss.dispose();
+      expect(Math.abs(report.loss / expectedLoss - 1)).toBeLessThan(1e-3);
+      expect(Math.abs(report.gradNorm / expectedNorm - 1)).toBeLessThan(1e-3);
+    }
+    optimizer.dispose();
+    model.dispose();
+  });
+
+  test("continues with the same tokens, greedily", async () => {
+    const model = await load();
+    const tokens: number[] = [];
+    for await (const token of model.generate(ref.greedy.prompt, { temperature: 0, maxNewTokens: 20 })) tokens.push(token);
+    expect(tokens).toEqual(ref.greedy.tokens);
+    model.dispose();
+  });
+});
+
+const sizes = { vocab_size: 50, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1, intermediate_size: 64, max_position_embeddings: 64 };
+
+describe("a small model", () => {
+  manualSeed(1);
+  const model = new CausalLM(sizes);
+  const tokens = [[1, 2, 3, 4, 5, 6]];
+
+  test("gives the same logits with a cache as without", async () => {
+    const whole = noGrad(() => model.forward(tokens)).slice(1, -1);
+    const cache = model.newCache(1, 8);
+    model.lastLogits([[1, 2, 3]], { cache }).dispose();
+    model.lastLogits([[4, 5]], { cache }).dispose();
+    const last = model.lastLogits([[6]], { cache });
+    expect(worst(await last.data(), await whole.data())).toBeLessThan(1e-5);
+    cache.dispose();
+  });
+
+  test("packed documents do not see each other", async () => {
+    const { Tensor } = await import("../../framework/tensor/tensor.ts");
+    const segments = Tensor.from(Int32Array.of(0, 0, 0, 1, 1, 1), { shape: [1, 6] });
+    const positions = Tensor.from(Int32Array.of(0, 1, 2, 0, 1, 2), { shape: [1, 6] });
+    const packed = noGrad(() => model.forward(tokens, { segments, positions })).slice(1, -1);
+    const alone = noGrad(() => model.forward([[4, 5, 6]])).slice(1, -1);
+    expect(worst(await packed.data(), await alone.data())).toBeLessThan(1e-5);
+  });
+
+  test("draws the same tokens from the same seed, and others from another", async () => {
+    const draw = async (seed: number) => {
+      const out: number[] = [];
+      for await (const t of model.generate([1, 2], { seed, maxNewTokens: 12, topK: 40, topP: 0.95, repetitionPenalty: 1.1 })) out.push(t);
+      return out.join();
+    };
+    expect(await draw(5)).toBe(await draw(5));
+    expect(await draw(5)).not.toBe(await draw(6));
+  });
+
+  test("generation leaves nothing behind, even when it is broken off", async () => {
+    const left = await leftBehind(async () => {
+      for await (const token of model.generate([1, 2, 3], { maxNewTokens: 10 })) if (token >= 0) break;
+      for await (const _ of model.generate([1, 2, 3], { maxNewTokens: 5, temperature: 0 }));
+    });
+    expect(left).toBe(0);
+  });
+
+  test("refuses tokens outside its vocabulary, ragged rows, and texts that are too long", () => {
+    expect(() => model.forward([[1, 50]])).toThrow("model: tokens hold 50 (row 0, position 1), outside the vocabulary of 50");
+    expect(() => model.forward([[1, 2], [1]])).toThrow("model: row 1 of the tokens has 1 entries, the first has 2");
+    expect(() => model.forward([new Array(65).fill(1)])).toThrow("model: 65 tokens are more than max_position_embeddings, 64");
+  });
+
+  test("refuses sizes that do not fit", () => {
+    expect(() => new CausalLM({ ...sizes, num_key_value_heads: 3 })).toThrow("num_attention_heads 2 is no multiple of num_key_value_heads 3");
+    expect(() => new CausalLM({ ...sizes, hidden_size: 0.5 })).toThrow("model config: hidden_size is 0.5, expected a positive whole number");
+  });
+
+  test("Llama's shape has no q and k norm, and an untied head has weights of its own", () => {
+    const llama = new CausalLM({ ...sizes, model_type: "llama", tie_word_embeddings: false });
+    const names = [...llama.namedParameters().keys()];
+    expect(names.some((n) => n.includes("q_norm"))).toBe(false);
+    expect(names).toContain("lm_head.weight");
+    llama.dispose();
+  });
+
+  test("a steady training step creates no buffer, pipeline or bind group", async () => {
+    const optimizer = new AdamW(model.namedParameters());
+    const step = () => scope(() => {
+      optimizer.zeroGrad();
+      const loss = model.loss(tokens, [[2, 3, 4, 5, 6, -100]]);
+      loss.backward();
+      optimizer.step({ clip: 1, loss });
+    });
+    for (let i = 0; i < 3; i++) step();
+    const now = () => ({ buffers: gpu.pool.stats.created, pipelines: gpu.stats.pipelines, groups: gpu.stats.bindGroupsCreated });
+    const before = now();
+    for (let i = 0; i < 3; i++) step();
+    expect(now()).toEqual(before);
+    await gpu.finish();
+  });
+});

@@ -1,0 +1,63 @@
+import { expect, test } from "bun:test";
+import { Dropout, Embedding, LayerNorm, Linear, Module, RMSNorm, Sequential, SwiGLU } from "../../framework/nn/index.ts";
+import { ones } from "../../framework/ops/create.ts";
+import { Tensor } from "../../framework/tensor/tensor.ts";
+import { input, leftBehind, worst } from "../ops/support.ts";
+
+class Tied extends Module {
+  readonly embed = new Embedding(5, 3);
+  readonly blocks = [new Linear(3, 3), new Linear(3, 3, { bias: false })];
+  readonly head = this.embed;
+  forward(x: Tensor): Tensor {
+    return this.blocks.reduce((h, block) => block.forward(h), x);
+  }
+}
+
+test("parameters are named by their path, each once", () => {
+  const model = new Tied();
+  expect([...model.namedParameters().keys()]).toEqual(["embed.weight", "blocks.0.weight", "blocks.0.bias", "blocks.1.weight"]);
+  expect(model.numParameters()).toBe(15 + 9 + 3 + 9);
+  model.dispose();
+});
+
+test("a state dict goes into another model of the same shape", async () => {
+  const [a, b] = [new Tied(), new Tied()];
+  const state = new Map<string, { shape: readonly number[]; data: ArrayLike<number> }>();
+  for (const [name, p] of a.stateDict()) state.set(name, { shape: p.shape, data: await p.data() });
+  b.loadStateDict(state);
+  const x = input([2, 3]);
+  expect([...(await b.forward(x).data())]).toEqual([...(await a.forward(x).data())]);
+});
+
+test("weights that do not fit are listed, and change nothing", async () => {
+  const model = new Linear(2, 2);
+  const before = await model.weight.data();
+  const state = new Map([
+    ["weight", { shape: [2, 3], data: new Float32Array(6) }],
+    ["extra", { shape: [1], data: new Float32Array(1) }],
+  ]);
+  expect(() => model.loadStateDict(state)).toThrow(/weight is \[2, 3\], expected \[2, 2\]\n {2}bias is missing\n {2}extra is not in the model/);
+  expect([...(await model.weight.data())]).toEqual([...before]);
+  state.delete("weight");
+  model.loadStateDict(state, { strict: false });
+});
+
+test("train and eval reach every module", () => {
+  const model = new Sequential(new Linear(2, 2), new Dropout(0.9), (x) => x.relu());
+  expect(model.eval().modules().every((m) => !m.training)).toBe(true);
+  const x = ones([4, 2]);
+  expect((model.layers[1] as Dropout).forward(x)).toBe(x);
+  expect(model.train().modules().every((m) => m.training)).toBe(true);
+});
+
+test("layers compute what their names say", async () => {
+  const x = input([4, 6], 1, { scale: 3, shift: 1 });
+  expect(worst(await new RMSNorm(6).forward(x).pow(2).mean(-1).data(), [1, 1, 1, 1])).toBeLessThan(1e-4);
+  expect(worst(await new LayerNorm(6).forward(x).mean(-1).data(), [0, 0, 0, 0])).toBeLessThan(1e-5);
+  expect([...new SwiGLU(6, 10).forward(x).shape]).toEqual([4, 6]);
+  expect([...new Embedding(7, 3).forward(Tensor.from(Int32Array.of(1, 6))).shape]).toEqual([2, 3]);
+});
+
+test("dispose frees all parameters", async () => {
+  expect(await leftBehind(() => new Tied().dispose())).toBe(0);
+});

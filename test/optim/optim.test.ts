@@ -1,0 +1,140 @@
+import { describe, expect, test } from "bun:test";
+import { Linear } from "../../framework/nn/index.ts";
+import { AdamW, clipGradNorm, learningRateAt, SGD } from "../../framework/optim/index.ts";
+import { scope } from "../../framework/tensor/scope.ts";
+import { Tensor } from "../../framework/tensor/tensor.ts";
+import { gpu, input, leftBehind, noise, worst } from "../ops/support.ts";
+
+/** AdamW as its paper writes it, in double precision. */
+function adamw(p: number[], gradients: number[][], { lr, b1, b2, eps, wd }: { lr: number; b1: number; b2: number; eps: number; wd: number }): number[] {
+  const [m, v] = [p.map(() => 0), p.map(() => 0)];
+  gradients.forEach((g, t) => {
+    p.forEach((_, i) => {
+      m[i] = b1 * m[i] + (1 - b1) * g[i];
+      v[i] = b2 * v[i] + (1 - b2) * g[i] ** 2;
+      const [mHat, vHat] = [m[i] / (1 - b1 ** (t + 1)), v[i] / (1 - b2 ** (t + 1))];
+      p[i] -= lr * (mHat / (Math.sqrt(vHat) + eps) + wd * p[i]);
+    });
+  });
+  return p;
+}
+
+test("AdamW equals float64 over several steps, over odd sizes side by side", async () => {
+  const parameters = [input([3, 5], 1), input([1], 2), input([7], 3)];
+  const start = await Promise.all(parameters.map(async (p) => Array.from(await p.data())));
+  const optimizer = new AdamW(parameters, { learningRate: 0.05, betas: [0.9, 0.99], weightDecay: 0.1 });
+  const steps = [0, 1, 2, 3].map((s) => parameters.map((p, i) => Array.from(noise(p.size, 10 * s + i + 1))));
+  for (const gradients of steps) {
+    parameters.forEach((p, i) => { p.grad?.write(gradients[i]); });
+    optimizer.step();
+  }
+  for (const [i, p] of parameters.entries()) {
+    const expected = adamw(start[i], steps.map((s) => s[i]), { lr: 0.05, b1: 0.9, b2: 0.99, eps: 1e-8, wd: 0.1 });
+    expect(worst(await p.data(), expected)).toBeLessThan(1e-5);
+  }
+  optimizer.dispose();
+});
+
+test("SGD with momentum goes PyTorch's way", async () => {
+  const p = Tensor.from([1, 2]);
+  p.requiresGrad = true;
+  const optimizer = new SGD([p], { learningRate: 0.1, momentum: 0.9, weightDecay: 0.5 });
+  for (let i = 0; i < 2; i++) {
+    p.grad?.write([1, -1]);
+    optimizer.step();
+  }
+  // v1 = g + wd·p, p -= lr·v1; v2 = 0.9·v1 + g + wd·p, p -= lr·v2
+  expect(worst(await p.data(), [0.85 - 0.1 * (1.35 + 1.425), 2 - 0.1 * (0.9 * 0 + 0)])).toBeLessThan(1e-6);
+});
+
+describe("clipping", () => {
+  test("within the step scales to the norm given, and reports the norm before", async () => {
+    const p = Tensor.from([0, 0]);
+    p.requiresGrad = true;
+    const optimizer = new SGD([p], { learningRate: 1 });
+    p.grad?.write([3, 4]);
+    const loss = Tensor.from([1.5]);
+    optimizer.step({ clip: 1, loss });
+    expect(worst(await p.data(), [-0.6, -0.8])).toBeLessThan(1e-5);
+    expect(await optimizer.report(loss)).toEqual({ loss: 1.5, gradNorm: 5, counted: true });
+  });
+  test("clipGradNorm scales gradients in place and returns the norm", async () => {
+    const [a, b] = [input([2]), input([3])];
+    a.grad = Tensor.from([3, 0]);
+    b.grad = Tensor.from([0, 4, 0]);
+    expect(await clipGradNorm([a, b], 2.5).item()).toBeCloseTo(5, 5);
+    expect(worst(await b.grad.data(), [0, 2, 0])).toBeLessThan(1e-5);
+    await clipGradNorm([a, b], 100).item();
+    expect(worst(await a.grad.data(), [1.5, 0])).toBeLessThan(1e-5);
+  });
+});
+
+describe("a step that is not finite", () => {
+  test.each([
+    ["loss", [Number.NaN], [1, 1]],
+    ["gradient", [1], [1, Number.POSITIVE_INFINITY]],
+  ])("by its %s changes nothing, and the next one goes on", async (_, loss, gradient) => {
+    const p = Tensor.from([1, 2]);
+    p.requiresGrad = true;
+    const optimizer = new AdamW([p], { learningRate: 0.1, weightDecay: 0 });
+    p.grad?.write(gradient);
+    optimizer.step({ loss: Tensor.from(loss), clip: 1 });
+    expect((await optimizer.report(Tensor.from(loss))).counted).toBe(false);
+    expect(await p.tolist()).toEqual([1, 2]);
+    p.grad?.write([1, 1]);
+    optimizer.step();
+    expect(worst(await p.data(), [0.9, 1.9])).toBeLessThan(1e-5); // the first counted step: bias correction starts at 1
+  });
+});
+
+test("an optimizer's state goes into another, and both go on alike", async () => {
+  const build = () => {
+    const layer = new Linear(3, 2);
+    layer.weight.write(noise(6, 1));
+    layer.bias?.write(noise(2, 2));
+    return { layer, optimizer: new AdamW(layer.namedParameters(), { learningRate: 0.01 }) };
+  };
+  const [a, b] = [build(), build()];
+  const x = input([4, 3], 5);
+  const train = ({ layer, optimizer }: ReturnType<typeof build>) => scope(() => { optimizer.zeroGrad(); layer.forward(x).pow(2).mean().backward(); optimizer.step({ clip: 1 }); });
+  train(a);
+  train(a);
+  const state = new Map<string, ArrayLike<number>>();
+  for (const [name, t] of a.optimizer.state()) state.set(name, await t.data());
+  b.layer.weight.write(await a.layer.weight.data());
+  b.layer.bias?.write((await a.layer.bias?.data()) ?? []);
+  b.optimizer.loadState(state);
+  train(a);
+  train(b);
+  expect([...(await b.layer.weight.data())]).toEqual([...(await a.layer.weight.data())]);
+  state.delete("m.weight");
+  expect(() => b.optimizer.loadState(state)).toThrow("optimizer: m.weight is missing, expected 6");
+});
+
+test("a steady step creates no buffer and no bind group, and leaves nothing behind", async () => {
+  const layer = new Linear(8, 8);
+  const optimizer = new AdamW(layer.namedParameters());
+  const x = input([4, 8], 5);
+  const step = () => scope(() => { optimizer.zeroGrad(); layer.forward(x).pow(2).mean().backward(); optimizer.step({ clip: 1 }); });
+  for (let i = 0; i < 3; i++) step();
+  const before = { created: gpu.pool.stats.created, groups: gpu.stats.bindGroupsCreated };
+  expect(await leftBehind(() => { for (let i = 0; i < 5; i++) step(); })).toBe(0);
+  expect({ created: gpu.pool.stats.created, groups: gpu.stats.bindGroupsCreated }).toEqual(before);
+});
+
+test("dispose frees moments and gradients", async () => {
+  const layer = new Linear(8, 8);
+  expect(await leftBehind(() => { const o = new AdamW(layer.namedParameters()); o.dispose(); layer.dispose(); })).toBe(-2);
+});
+
+test("schedules rise, hold and fall as their names say", () => {
+  const at = (name: "constant" | "linear" | "cosine" | "wsd", step: number) => learningRateAt(name, step, { learningRate: 1, total: 110, warmup: 10 });
+  expect(at("cosine", 0)).toBeCloseTo(0.1);
+  expect(at("cosine", 9)).toBeCloseTo(1);
+  expect(at("cosine", 60)).toBeCloseTo(0.55);
+  expect(at("cosine", 110)).toBeCloseTo(0.1);
+  expect(at("linear", 60)).toBeCloseTo(0.5);
+  expect(at("constant", 100)).toBe(1);
+  expect(at("wsd", 80)).toBe(1);
+  expect(at("wsd", 100)).toBeCloseTo(0.5);
+});
