@@ -5,7 +5,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "@std/cli/parse-args";
-import { summary } from "../framework/device/adapter.ts";
+import { summary } from "../framework/device/open.ts";
 import { init, shutdown } from "../framework/index.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import type { KernelCase } from "./case.ts";

@@ -1,15 +1,16 @@
 /** The public surface of MicroMind: `import { tensor, nn, optim } from "micromind"`. What is not here is private. */
 import "./ops/methods.ts";
 
-export { backward, type BackwardOptions } from "./autograd/backward.ts";
+export { type BackwardOptions, backward } from "./autograd/backward.ts";
 export { checkpoint } from "./autograd/checkpoint.ts";
-export { gradcheck, type GradcheckOptions } from "./autograd/gradcheck.ts";
+export { type GradcheckOptions, gradcheck } from "./autograd/gradcheck.ts";
 export { noGrad } from "./autograd/graph.ts";
-export { op, type OpDefinition } from "./autograd/op.ts";
+export { type OpDefinition, op } from "./autograd/op.ts";
 export * from "./device/errors.ts";
 export { CausalLM, type ForwardOptions, type Tokens } from "./model/causalLM.ts";
 export { type ModelConfig, modelConfig, presets } from "./model/config.ts";
 export type { GenerateOptions } from "./model/generate.ts";
+export { loadModel, saveModel } from "./model/load.ts";
 export * as nn from "./nn/index.ts";
 export { dropout, swiglu } from "./ops/activation.ts";
 export { type AttentionOptions, scaledDotProductAttention } from "./ops/attention.ts";
@@ -19,13 +20,38 @@ export { linearCrossEntropy } from "./ops/linearCrossEntropy.ts";
 export { linear, matmul } from "./ops/matmul.ts";
 export { layerNorm, rmsNorm } from "./ops/norm.ts";
 export * from "./ops/pointwise.ts";
-export { argmax, type Axes, cumsum, logsumexp, max, mean, min, type ReduceOptions, sum, variance as var_ } from "./ops/reduce.ts";
-export { rope, type RopeOptions } from "./ops/rope.ts";
-export { concat, expand, permute, reshape, slice, split, squeeze, stack, transpose, tril, triu, unsqueeze } from "./ops/shape.ts";
-export { crossEntropy, type CrossEntropyOptions, logSoftmax, softmax } from "./ops/softmax.ts";
+export {
+  type Axes,
+  argmax,
+  cumsum,
+  logsumexp,
+  max,
+  mean,
+  min,
+  type ReduceOptions,
+  sum,
+  variance as var_,
+} from "./ops/reduce.ts";
+export { type RopeOptions, rope } from "./ops/rope.ts";
+export {
+  concat,
+  expand,
+  permute,
+  reshape,
+  slice,
+  split,
+  squeeze,
+  stack,
+  transpose,
+  tril,
+  triu,
+  unsqueeze,
+} from "./ops/shape.ts";
+export { type CrossEntropyOptions, crossEntropy, logSoftmax, softmax } from "./ops/softmax.ts";
 export * as optim from "./optim/index.ts";
 export type { DType } from "./tensor/dtype.ts";
-export { init, type InitOptions, shutdown } from "./tensor/engine.ts";
+export { type InitOptions, init, shutdown } from "./tensor/engine.ts";
 export { manualSeed, randomState, setRandomState } from "./tensor/random.ts";
 export { scope } from "./tensor/scope.ts";
 export { type Nested, Tensor, type TensorOptions } from "./tensor/tensor.ts";
+export { loadTokenizer, type Tokenizer, trainTokenizer } from "./text/tokenizer.ts";

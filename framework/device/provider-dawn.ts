@@ -1,5 +1,6 @@
 import { DeviceError } from "./errors.ts";
-import { type Provider, standardProvider } from "./provider.ts";
+import type { Provider } from "./provider.ts";
+import { standardProvider } from "./provider-standard.ts";
 
 interface DawnModule {
   create(flags: string[]): GPU;

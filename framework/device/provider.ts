@@ -1,4 +1,5 @@
 import { DeviceError } from "./errors.ts";
+import { standardProvider } from "./provider-standard.ts";
 
 /**
  * Where WebGPU comes from, and how its handles are released. Everything above is written to the standard `GPU`
@@ -52,18 +53,3 @@ const loaders: Record<ProviderName, () => Promise<Provider>> = {
     return standardProvider("navigator", gpu);
   },
 };
-
-/** A provider that follows the standard: handles are freed by garbage collection, only buffers are destroyed. */
-export function standardProvider(name: ProviderName, gpu: GPU): Provider {
-  return {
-    name,
-    gpu,
-    requestAdapter: (options) => gpu.requestAdapter(options),
-    requestDevice: (adapter, descriptor) => adapter.requestDevice(descriptor),
-    releaseBuffer: (buffer) => buffer.destroy(),
-    release: () => {},
-    releasePass: () => {},
-    releaseCommands: () => {},
-    close: (device) => device.destroy(),
-  };
-}

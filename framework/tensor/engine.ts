@@ -1,6 +1,6 @@
-import { type OpenOptions, openGpu, summary } from "../device/adapter.ts";
 import { DeviceError } from "../device/errors.ts";
 import type { Gpu } from "../device/gpu.ts";
+import { type OpenOptions, openGpu, summary } from "../device/open.ts";
 
 let current: Gpu | undefined;
 let opening: Promise<Gpu> | undefined;

@@ -47,7 +47,11 @@ describe("backward", () => {
   test("noGrad hands on what its function returns, promises too, and ends with an error", async () => {
     expect(noGrad(() => 5)).toBe(5);
     expect(await noGrad(async () => isRecording())).toBe(false);
-    expect(() => noGrad(() => { throw new Error("mine"); })).toThrow("mine");
+    expect(() =>
+      noGrad(() => {
+        throw new Error("mine");
+      }),
+    ).toThrow("mine");
     expect(isRecording()).toBe(true);
   });
 });
@@ -66,7 +70,12 @@ describe("scope", () => {
   });
   test("frees after an error too", async () => {
     const left = await leftBehind(() => {
-      expect(() => scope(() => { input([3]).mul(2); throw new Error("mine"); })).toThrow("mine");
+      expect(() =>
+        scope(() => {
+          input([3]).mul(2);
+          throw new Error("mine");
+        }),
+      ).toThrow("mine");
     });
     expect(left).toBe(0);
   });
@@ -75,15 +84,32 @@ describe("scope", () => {
     const y = scope(() => x.exp().mul(x).sin().sum());
     y.backward();
     const xs = await x.data();
-    expect(worst((await x.grad?.data()) ?? [], Array.from(xs, (v) => Math.cos(Math.exp(v) * v) * Math.exp(v) * (1 + v)))).toBeLessThan(1e-5);
+    expect(
+      worst(
+        (await x.grad?.data()) ?? [],
+        Array.from(xs, (v) => Math.cos(Math.exp(v) * v) * Math.exp(v) * (1 + v)),
+      ),
+    ).toBeLessThan(1e-5);
   });
   test("a graph that is dropped without backward is freed", async () => {
     const x = input([4], 1);
-    expect(await leftBehind(() => scope(() => { x.exp().mul(x).sum(); }))).toBe(0);
+    expect(
+      await leftBehind(() =>
+        scope(() => {
+          x.exp().mul(x).sum();
+        }),
+      ),
+    ).toBe(0);
   });
   test("a step with backward leaves the gradient alone", async () => {
     const x = input([4], 1);
-    expect(await leftBehind(() => scope(() => { x.exp().mul(x).softmax().sum().backward(); }))).toBe(1);
+    expect(
+      await leftBehind(() =>
+        scope(() => {
+          x.exp().mul(x).softmax().sum().backward();
+        }),
+      ),
+    ).toBe(1);
     expect(x.grad?.disposed).toBe(false);
   });
   test("async work is awaited before it is freed", async () => {

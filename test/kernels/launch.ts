@@ -1,4 +1,4 @@
-import { openGpu } from "../../framework/device/adapter.ts";
+import { openGpu } from "../../framework/device/open.ts";
 import type { Gpu, View } from "../../framework/device/gpu.ts";
 import type { Kernel, Shape, Tuning, Uniforms } from "../../framework/device/kernel.ts";
 

@@ -1,5 +1,14 @@
 import { expect, test } from "bun:test";
-import { Dropout, Embedding, LayerNorm, Linear, Module, RMSNorm, Sequential, SwiGLU } from "../../framework/nn/index.ts";
+import {
+  Dropout,
+  Embedding,
+  LayerNorm,
+  Linear,
+  Module,
+  RMSNorm,
+  Sequential,
+  SwiGLU,
+} from "../../framework/nn/index.ts";
 import { ones } from "../../framework/ops/create.ts";
 import { Tensor } from "../../framework/tensor/tensor.ts";
 import { input, leftBehind, worst } from "../ops/support.ts";
@@ -15,7 +24,12 @@ class Tied extends Module {
 
 test("parameters are named by their path, each once", () => {
   const model = new Tied();
-  expect([...model.namedParameters().keys()]).toEqual(["embed.weight", "blocks.0.weight", "blocks.0.bias", "blocks.1.weight"]);
+  expect([...model.namedParameters().keys()]).toEqual([
+    "embed.weight",
+    "blocks.0.weight",
+    "blocks.0.bias",
+    "blocks.1.weight",
+  ]);
   expect(model.numParameters()).toBe(15 + 9 + 3 + 9);
   model.dispose();
 });
@@ -36,7 +50,9 @@ test("weights that do not fit are listed, and change nothing", async () => {
     ["weight", { shape: [2, 3], data: new Float32Array(6) }],
     ["extra", { shape: [1], data: new Float32Array(1) }],
   ]);
-  expect(() => model.loadStateDict(state)).toThrow(/weight is \[2, 3\], expected \[2, 2\]\n {2}bias is missing\n {2}extra is not in the model/);
+  expect(() => model.loadStateDict(state)).toThrow(
+    /weight is \[2, 3\], expected \[2, 2\]\n {2}bias is missing\n {2}extra is not in the model/,
+  );
   expect([...(await model.weight.data())]).toEqual([...before]);
   state.delete("weight");
   model.loadStateDict(state, { strict: false });
@@ -44,10 +60,20 @@ test("weights that do not fit are listed, and change nothing", async () => {
 
 test("train and eval reach every module", () => {
   const model = new Sequential(new Linear(2, 2), new Dropout(0.9), (x) => x.relu());
-  expect(model.eval().modules().every((m) => !m.training)).toBe(true);
+  expect(
+    model
+      .eval()
+      .modules()
+      .every((m) => !m.training),
+  ).toBe(true);
   const x = ones([4, 2]);
   expect((model.layers[1] as Dropout).forward(x)).toBe(x);
-  expect(model.train().modules().every((m) => m.training)).toBe(true);
+  expect(
+    model
+      .train()
+      .modules()
+      .every((m) => m.training),
+  ).toBe(true);
 });
 
 test("layers compute what their names say", async () => {

@@ -5,7 +5,14 @@ import { Tensor } from "../../framework/tensor/tensor.ts";
 import { input, worst } from "./support.ts";
 
 /** The definition in double precision: q [B, Hq, T, D], k and v [B, Hkv, S, D]. */
-function reference(q: ArrayLike<number>, k: ArrayLike<number>, v: ArrayLike<number>, d: { B: number; Hq: number; Hkv: number; T: number; S: number; D: number }, causal: boolean, segments?: number[]): number[] {
+function reference(
+  q: ArrayLike<number>,
+  k: ArrayLike<number>,
+  v: ArrayLike<number>,
+  d: { B: number; Hq: number; Hkv: number; T: number; S: number; D: number },
+  causal: boolean,
+  segments?: number[],
+): number[] {
   const { B, Hq, Hkv, T, S, D } = d;
   const out: number[] = [];
   for (let b = 0; b < B; b++) {
@@ -13,7 +20,8 @@ function reference(q: ArrayLike<number>, k: ArrayLike<number>, v: ArrayLike<numb
       const kv = (b * Hkv + Math.floor(h / (Hq / Hkv))) * S * D;
       for (let t = 0; t < T; t++) {
         const at = ((b * Hq + h) * T + t) * D;
-        const sees = (s: number) => (!causal || s <= t + S - T) && (!segments || segments[b * T + t] === segments[b * T + s]);
+        const sees = (s: number) =>
+          (!causal || s <= t + S - T) && (!segments || segments[b * T + t] === segments[b * T + s]);
         const weights = Array.from({ length: S }, (_, s) => {
           if (!sees(s)) return 0;
           let dot = 0;
@@ -39,7 +47,11 @@ for (const fn of [attentionNaive, scaledDotProductAttention]) {
   for (const d of shapes) {
     for (const causal of [false, true]) {
       test(`${fn.name} ${causal ? "causal " : ""}of ${JSON.stringify(d)} equals float64`, async () => {
-        const [q, k, v] = [input([d.B, d.Hq, d.T, d.D], 1, { scale: 2 }), input([d.B, d.Hkv, d.S, d.D], 2), input([d.B, d.Hkv, d.S, d.D], 3)];
+        const [q, k, v] = [
+          input([d.B, d.Hq, d.T, d.D], 1, { scale: 2 }),
+          input([d.B, d.Hkv, d.S, d.D], 2),
+          input([d.B, d.Hkv, d.S, d.D], 3),
+        ];
         const expected = reference(await q.data(), await k.data(), await v.data(), d, causal);
         expect(worst(await fn(q, k, v, { causal }).data(), expected)).toBeLessThan(1e-5);
       });
@@ -53,7 +65,9 @@ test("attention stays inside packed documents", async () => {
   const d = { B: 2, Hq: 2, Hkv: 1, T: 6, S: 6, D: 16 };
   const [q, k, v] = [input([2, 2, 6, 16], 1), input([2, 1, 6, 16], 2), input([2, 1, 6, 16], 3)];
   const expected = reference(await q.data(), await k.data(), await v.data(), d, true, Array.from(await packed.data()));
-  expect(worst(await scaledDotProductAttention(q, k, v, { causal: true, segments: packed }).data(), expected)).toBeLessThan(1e-5);
+  expect(
+    worst(await scaledDotProductAttention(q, k, v, { causal: true, segments: packed }).data(), expected),
+  ).toBeLessThan(1e-5);
 });
 
 test.each<[string, AttentionOptions]>([
@@ -80,5 +94,7 @@ test("a longer buffer of keys is read up to `keys`", async () => {
 });
 
 test("query heads that no key head serves are refused", () => {
-  expect(() => scaledDotProductAttention(input([1, 3, 2, 16]), input([1, 2, 2, 16]), input([1, 2, 2, 16]))).toThrow("3 query heads over 2 key heads");
+  expect(() => scaledDotProductAttention(input([1, 3, 2, 16]), input([1, 2, 2, 16]), input([1, 2, 2, 16]))).toThrow(
+    "3 query heads over 2 key heads",
+  );
 });

@@ -9,7 +9,10 @@ import { input, worst } from "./support.ts";
 
 /** cos and sin of position · 0.1 / (pair + 1). */
 function table(positions: number, pairs: number): Tensor {
-  const values = Array.from({ length: positions * pairs }, (_, i) => (Math.floor(i / pairs) * 0.1) / ((i % pairs) + 1)).flatMap((a) => [Math.cos(a), Math.sin(a)]);
+  const values = Array.from(
+    { length: positions * pairs },
+    (_, i) => (Math.floor(i / pairs) * 0.1) / ((i % pairs) + 1),
+  ).flatMap((a) => [Math.cos(a), Math.sin(a)]);
   return Tensor.from(values, { shape: [positions, pairs, 2] });
 }
 
@@ -27,13 +30,17 @@ describe("rope", () => {
   test("takes an offset or positions of its own, and they agree", async () => {
     const x = input([1, 2, 2, 4], 1);
     const positions = Tensor.from(Int32Array.of(3, 4), { shape: [1, 2] });
-    expect(worst(await rope(x, table(8, 2), { offset: 3 }).data(), await rope(x, table(8, 2), { positions }).data())).toBe(0);
+    expect(
+      worst(await rope(x, table(8, 2), { offset: 3 }).data(), await rope(x, table(8, 2), { positions }).data()),
+    ).toBe(0);
   });
   test("passes gradcheck", async () => {
     await gradcheck((x) => rope(x, table(4, 2)), [input([2, 3, 1, 4], 1)]);
   });
   test("says when positions run past the table", () => {
-    expect(() => rope(zeros([1, 5, 1, 4]), table(4, 2))).toThrow("rope: position 4 is past the table's 4; raise max_position_embeddings");
+    expect(() => rope(zeros([1, 5, 1, 4]), table(4, 2))).toThrow(
+      "rope: position 4 is past the table's 4; raise max_position_embeddings",
+    );
     expect(() => rope(zeros([1, 5, 1, 6]), table(8, 2))).toThrow("rope: x is [1, 5, 1, 6] and the table [8, 2, 2]");
   });
 });

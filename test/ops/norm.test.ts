@@ -16,7 +16,7 @@ describe("rmsNorm", () => {
     const [x, w] = [input([rows, columns], 1), input([columns], 2)];
     const [xs, ws] = [await x.data(), await w.data()];
     const expected = Array.from(xs, (v, i) => {
-      const row = xs.slice(Math.floor(i / columns) * columns, Math.floor(i / columns) * columns + columns);
+      const row = Array.from(xs).slice(Math.floor(i / columns) * columns, Math.floor(i / columns) * columns + columns);
       return (v / Math.sqrt(row.reduce((s: number, r: number) => s + r * r, 0) / columns + 1e-6)) * ws[i % columns];
     });
     expect(worst(await rmsNorm(x, w).data(), expected)).toBeLessThan(1e-5);

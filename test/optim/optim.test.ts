@@ -6,7 +6,11 @@ import { Tensor } from "../../framework/tensor/tensor.ts";
 import { gpu, input, leftBehind, noise, worst } from "../ops/support.ts";
 
 /** AdamW as its paper writes it, in double precision. */
-function adamw(p: number[], gradients: number[][], { lr, b1, b2, eps, wd }: { lr: number; b1: number; b2: number; eps: number; wd: number }): number[] {
+function adamw(
+  p: number[],
+  gradients: number[][],
+  { lr, b1, b2, eps, wd }: { lr: number; b1: number; b2: number; eps: number; wd: number },
+): number[] {
   const [m, v] = [p.map(() => 0), p.map(() => 0)];
   gradients.forEach((g, t) => {
     p.forEach((_, i) => {
@@ -25,11 +29,17 @@ test("AdamW equals float64 over several steps, over odd sizes side by side", asy
   const optimizer = new AdamW(parameters, { learningRate: 0.05, betas: [0.9, 0.99], weightDecay: 0.1 });
   const steps = [0, 1, 2, 3].map((s) => parameters.map((p, i) => Array.from(noise(p.size, 10 * s + i + 1))));
   for (const gradients of steps) {
-    parameters.forEach((p, i) => { p.grad?.write(gradients[i]); });
+    parameters.forEach((p, i) => {
+      p.grad?.write(gradients[i]);
+    });
     optimizer.step();
   }
   for (const [i, p] of parameters.entries()) {
-    const expected = adamw(start[i], steps.map((s) => s[i]), { lr: 0.05, b1: 0.9, b2: 0.99, eps: 1e-8, wd: 0.1 });
+    const expected = adamw(
+      start[i],
+      steps.map((s) => s[i]),
+      { lr: 0.05, b1: 0.9, b2: 0.99, eps: 1e-8, wd: 0.1 },
+    );
     expect(worst(await p.data(), expected)).toBeLessThan(1e-5);
   }
   optimizer.dispose();
@@ -96,7 +106,12 @@ test("an optimizer's state goes into another, and both go on alike", async () =>
   };
   const [a, b] = [build(), build()];
   const x = input([4, 3], 5);
-  const train = ({ layer, optimizer }: ReturnType<typeof build>) => scope(() => { optimizer.zeroGrad(); layer.forward(x).pow(2).mean().backward(); optimizer.step({ clip: 1 }); });
+  const train = ({ layer, optimizer }: ReturnType<typeof build>) =>
+    scope(() => {
+      optimizer.zeroGrad();
+      layer.forward(x).pow(2).mean().backward();
+      optimizer.step({ clip: 1 });
+    });
   train(a);
   train(a);
   const state = new Map<string, ArrayLike<number>>();
@@ -115,20 +130,36 @@ test("a steady step creates no buffer and no bind group, and leaves nothing behi
   const layer = new Linear(8, 8);
   const optimizer = new AdamW(layer.namedParameters());
   const x = input([4, 8], 5);
-  const step = () => scope(() => { optimizer.zeroGrad(); layer.forward(x).pow(2).mean().backward(); optimizer.step({ clip: 1 }); });
+  const step = () =>
+    scope(() => {
+      optimizer.zeroGrad();
+      layer.forward(x).pow(2).mean().backward();
+      optimizer.step({ clip: 1 });
+    });
   for (let i = 0; i < 3; i++) step();
   const before = { created: gpu.pool.stats.created, groups: gpu.stats.bindGroupsCreated };
-  expect(await leftBehind(() => { for (let i = 0; i < 5; i++) step(); })).toBe(0);
+  expect(
+    await leftBehind(() => {
+      for (let i = 0; i < 5; i++) step();
+    }),
+  ).toBe(0);
   expect({ created: gpu.pool.stats.created, groups: gpu.stats.bindGroupsCreated }).toEqual(before);
 });
 
 test("dispose frees moments and gradients", async () => {
   const layer = new Linear(8, 8);
-  expect(await leftBehind(() => { const o = new AdamW(layer.namedParameters()); o.dispose(); layer.dispose(); })).toBe(-2);
+  expect(
+    await leftBehind(() => {
+      const o = new AdamW(layer.namedParameters());
+      o.dispose();
+      layer.dispose();
+    }),
+  ).toBe(-2);
 });
 
 test("schedules rise, hold and fall as their names say", () => {
-  const at = (name: "constant" | "linear" | "cosine" | "wsd", step: number) => learningRateAt(name, step, { learningRate: 1, total: 110, warmup: 10 });
+  const at = (name: "constant" | "linear" | "cosine" | "wsd", step: number) =>
+    learningRateAt(name, step, { learningRate: 1, total: 110, warmup: 10 });
   expect(at("cosine", 0)).toBeCloseTo(0.1);
   expect(at("cosine", 9)).toBeCloseTo(1);
   expect(at("cosine", 60)).toBeCloseTo(0.55);

@@ -1,0 +1,86 @@
+import { describeAdapter, howToInstall, refuseNull } from "./adapter.ts";
+import { DeviceError } from "./errors.ts";
+import { Gpu } from "./gpu.ts";
+import { kernel } from "./kernel.ts";
+import { loadProvider } from "./provider.ts";
+
+export interface OpenOptions {
+  /** `bun-webgpu`, `dawn` or `navigator`; the runtime's own choice where silent. */
+  provider?: string;
+  powerPreference?: GPUPowerPreference;
+}
+
+const wantedFeatures = ["shader-f16", "subgroups", "timestamp-query"] as GPUFeatureName[];
+
+/** Limits raised to what the adapter has. */
+const wantedLimits = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxComputeWorkgroupSizeY",
+  "maxComputeWorkgroupSizeZ",
+  "maxComputeWorkgroupsPerDimension",
+  "maxStorageBuffersPerShaderStage",
+] as const;
+
+/**
+ * Opens the adapter and proves with one kernel that it computes.
+ * @throws DeviceError where there is no adapter, only Dawn's null one, or one that computes wrongly
+ */
+export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
+  const provider = await loadProvider(options.provider);
+  const adapter = await provider.requestAdapter({ powerPreference: options.powerPreference ?? "high-performance" });
+  if (!adapter) throw new DeviceError(`${provider.name}: no GPU adapter. ${howToInstall}`);
+  refuseNull(adapter, provider);
+  const limits = adapter.limits as unknown as Record<string, number>;
+  const device = await provider.requestDevice(adapter, {
+    requiredFeatures: wantedFeatures.filter((f) => adapter.features.has(f)),
+    requiredLimits: Object.fromEntries(wantedLimits.map((name) => [name, limits[name]])),
+  });
+  const gpu = new Gpu(provider, adapter, device);
+  await selfTest(gpu);
+  return gpu;
+}
+
+const probe = kernel({
+  name: "selfTest",
+  bindings: { x: "read", y: "write" },
+  workgroups: () => [1],
+  cost: () => ({ flops: 128, bytes: 512 }),
+  wgsl: () => /* wgsl */ `
+    @compute @workgroup_size(64)
+    fn main(@builtin(local_invocation_index) i: u32) { y[i] = x[i] * 3.0 + f32(i); }`,
+});
+
+/** @throws DeviceError where the adapter's answer is not the right one */
+export async function selfTest(gpu: Gpu): Promise<void> {
+  const x = gpu.alloc(256);
+  const y = gpu.alloc(256);
+  const input = Float32Array.from({ length: 64 }, (_, i) => i / 8 - 2);
+  gpu.write({ block: x, offset: 0, bytes: 256 }, input);
+  gpu.launch(probe, { x: { block: x, offset: 0, bytes: 256 }, y: { block: y, offset: 0, bytes: 256 } }, {});
+  const output = new Float32Array(await gpu.read({ block: y, offset: 0, bytes: 256 }));
+  gpu.release(x);
+  gpu.release(y);
+  const wrong = output.findIndex((value, i) => value !== input[i] * 3 + i);
+  if (wrong < 0) return;
+  const { name } = gpu;
+  gpu.close();
+  const detail = `element ${wrong} of the self-test is ${output[wrong]}, expected ${input[wrong] * 3 + wrong}`;
+  throw new DeviceError(`${name}: the driver computes wrongly (${detail}). ${howToInstall}`);
+}
+
+/** The line that a recipe prints at its start. */
+export function summary(gpu: Gpu): string {
+  const { name, backend } = describeAdapter(gpu.adapter);
+  const { target } = gpu;
+  const { maxBufferSize, maxStorageBufferBindingSize } = gpu.device.limits;
+  const yes = (b: boolean) => (b ? "yes" : "no");
+  const gb = (n: number) => (n >= 2 ** 30 ? `${(n / 2 ** 30).toFixed(0)} GB` : `${(n / 2 ** 20).toFixed(0)} MB`);
+  return (
+    `${name} (${backend}, ${gpu.provider.name}): f16 ${yes(target.f16)}, subgroups ${target.subgroups ? target.subgroupSize || "yes" : "no"}, ` +
+    `buffers to ${gb(maxBufferSize)}, bindings to ${gb(maxStorageBufferBindingSize)}, shared memory ${target.sharedBytes / 1024} KB`
+  );
+}
