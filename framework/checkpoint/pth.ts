@@ -99,16 +99,17 @@ const wrappers = ["state_dict", "model_state_dict", "model", "module"];
 type Tensors = Map<string, StoredTensor>;
 
 function findStateDict(source: FileSource, root: unknown): Tensors {
-  const own = tensorsOf(root);
-  if (own.size > 0) return own;
   const nested = new Map<string, Tensors>();
   for (const [key, value] of root instanceof Map ? root : []) {
     const tensors = tensorsOf(value);
     if (tensors.size > 0) nested.set(String(key), tensors);
   }
+  // Before the tensors at the top: a training script's file may keep a random state there.
   const known = wrappers.filter((name) => nested.has(name));
-  if (nested.size === 1) return [...nested.values()][0]!;
   if (known.length === 1) return nested.get(known[0]!)!;
+  const own = tensorsOf(root);
+  if (own.size > 0) return own;
+  if (nested.size === 1) return [...nested.values()][0]!;
   if (nested.size > 1) {
     const keys = [...nested.keys()].join(", ");
     throw source.error(`holds tensors under several keys (${keys}); save the one that is meant by itself`);
