@@ -1,0 +1,131 @@
+/** Batches out of shards: rows of tokens with their labels, documents and positions. */
+import type { Tokenizer } from "../text/tokenizer.ts";
+import { DataError } from "./files.ts";
+import { packedRows, paddedRows, type Rows, shuffled, splitDocuments } from "./rows.ts";
+import type { Shards } from "./shards.ts";
+
+/** All [batchSize · seqLen], row by row. */
+export interface Batch {
+  tokens: Int32Array<ArrayBuffer>;
+  /** The next token of the same document; −100 at its end and on padding. */
+  labels: Int32Array<ArrayBuffer>;
+  /** The document within the row, from 0; padding is a document of its own. */
+  segments: Int32Array<ArrayBuffer>;
+  /** Within the document's stretch of this row, from 0. */
+  positions: Int32Array<ArrayBuffer>;
+  /** Bytes of text that the labels stand for. */
+  bytes: number;
+  /** Labels that count. */
+  labelled: number;
+}
+
+export interface BatchOptions {
+  batchSize: number;
+  seqLen: number;
+  /** Fills rows with documents end to end (default), or gives each document a row, padded. */
+  packing?: boolean;
+  seed?: number;
+  split?: "train" | "val";
+  /** Share of the documents held out for validation. */
+  heldOut?: number;
+  /** What padding holds. */
+  pad: number;
+  /** Bytes of text that each token stands for; see {@link tokenBytes}. */
+  tokenBytes: Uint16Array;
+}
+
+export interface Batches {
+  readonly documents: number;
+  readonly perEpoch: number;
+  readonly batchSize: number;
+  readonly seqLen: number;
+  /** Batch number `n` (from 0) of all epochs; training data is shuffled anew for each. */
+  at(n: number): Batch;
+}
+
+const IGNORED = -100;
+
+/** @throws DataError where the split holds no document with a token to predict */
+export function openBatches(shards: Shards, options: BatchOptions): Batches {
+  const { batchSize, seqLen, packing = true, seed = 0, split = "train", heldOut = 0.01 } = options;
+  const chosen = splitDocuments(shards.hashes, heldOut)[split].filter((document) => shards.lengths[document] > 1);
+  if (chosen.length === 0)
+    throw new DataError(
+      `${shards.info.files.join(", ")}: holds no ${split === "val" ? "different documents to hold out for validation" : "documents of two tokens or more"}`,
+    );
+  const rowsOf = (order: Uint32Array) => (packing ? packedRows : paddedRows)(shards, order, seqLen);
+  let current: { epoch: number; rows: Rows } = { epoch: -1, rows: rowsOf(chosen) };
+  const { count } = current.rows;
+  const perEpoch = split === "train" ? Math.max(1, Math.floor(count / batchSize)) : Math.ceil(count / batchSize);
+  const rows = (epoch: number): Rows => {
+    if (split === "val") return current.rows;
+    if (current.epoch !== epoch) current = { epoch, rows: rowsOf(shuffled(chosen, seed, epoch)) };
+    return current.rows;
+  };
+  return {
+    documents: chosen.length,
+    perEpoch,
+    batchSize,
+    seqLen,
+    at(n) {
+      const own = rows(Math.floor(n / perEpoch));
+      const first = (n % perEpoch) * batchSize;
+      const batch = emptyBatch(batchSize * seqLen, options.pad);
+      for (let r = 0; r < batchSize && first + r < own.count; r++)
+        fillRow(batch, r * seqLen, seqLen, own.pieces(first + r), shards);
+      for (const label of batch.labels) {
+        if (label === IGNORED) continue;
+        batch.bytes += options.tokenBytes[label];
+        batch.labelled++;
+      }
+      return batch;
+    },
+  };
+}
+
+function emptyBatch(size: number, pad: number): Batch {
+  const [tokens, labels] = [new Int32Array(size).fill(pad), new Int32Array(size).fill(IGNORED)];
+  return { tokens, labels, segments: new Int32Array(size), positions: new Int32Array(size), bytes: 0, labelled: 0 };
+}
+
+function fillRow(
+  batch: Batch,
+  start: number,
+  seqLen: number,
+  pieces: ReturnType<Rows["pieces"]>,
+  shards: Shards,
+): void {
+  let at = start;
+  pieces.forEach(({ document, from, length }, segment) => {
+    const more = from + length < shards.lengths[document] ? 1 : 0; // the label of the piece's last token
+    const ids = new Int32Array(length + more);
+    shards.read(document, from, ids);
+    batch.tokens.set(ids.subarray(0, length), at);
+    batch.labels.set(ids.subarray(1), at);
+    for (let i = 0; i < length; i++) {
+      batch.segments[at + i] = segment;
+      batch.positions[at + i] = i;
+    }
+    at += length;
+  });
+  batch.segments.fill(pieces.length, at, start + seqLen);
+  for (let i = at; i < start + seqLen; i++) batch.positions[i] = i - at;
+}
+
+/** The bytes of text that each id stands for; special tokens stand for none. */
+export function tokenBytes(tokenizer: Tokenizer): Uint16Array {
+  const special = new Set(tokenizer.addedTokens.filter((t) => t.special).map((t) => t.id));
+  return Uint16Array.from({ length: tokenizer.vocabSize }, (_, id) =>
+    special.has(id) ? 0 : (tokenizer.tokenBytes(id)?.length ?? 0),
+  );
+}
+
+/** Batches from number `from` on, without end, each assembled while the device works on the one before. */
+export async function* batchesFrom(batches: Batches, from: number): AsyncGenerator<Batch> {
+  let next = batches.at(from);
+  for (let n = from; ; n++) {
+    const batch = next;
+    yield batch;
+    next = batches.at(n + 1);
+  }
+}

@@ -1,0 +1,103 @@
+/** Which documents a row of a batch holds, for any row at once: training resumes anywhere without replaying what came before. */
+import type { Shards } from "./shards.ts";
+
+/** A stretch of one document within a row. */
+export interface Piece {
+  document: number;
+  /** First token within the document. */
+  from: number;
+  length: number;
+}
+
+export interface Rows {
+  readonly count: number;
+  pieces(row: number): Piece[];
+}
+
+/** Documents in their order, end to end, cut into rows of `length`: only the last row has room left. */
+export function packedRows(shards: Pick<Shards, "lengths">, order: Uint32Array, length: number): Rows {
+  const ends = new Float64Array(order.length);
+  let total = 0;
+  order.forEach((document, i) => {
+    total += shards.lengths[document];
+    ends[i] = total;
+  });
+  return {
+    count: Math.ceil(total / length),
+    pieces(row) {
+      const found: Piece[] = [];
+      const end = Math.min((row + 1) * length, total);
+      let at = row * length;
+      for (let i = firstAfter(ends, at); at < end; i++) {
+        const start = ends[i] - shards.lengths[order[i]];
+        const piece = { document: order[i], from: at - start, length: Math.min(ends[i], end) - at };
+        found.push(piece);
+        at += piece.length;
+      }
+      return found;
+    },
+  };
+}
+
+/** A document a row, cut off at `length`. */
+export function paddedRows(shards: Pick<Shards, "lengths">, order: Uint32Array, length: number): Rows {
+  return {
+    count: order.length,
+    pieces: (row) => [{ document: order[row], from: 0, length: Math.min(shards.lengths[order[row]], length) }],
+  };
+}
+
+/** The first index whose end lies after `at`. */
+function firstAfter(ends: Float64Array, at: number): number {
+  let [low, high] = [0, ends.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (ends[middle] > at) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+/** Fisher and Yates' shuffle, the same for the same seed and epoch. */
+export function shuffled(items: Uint32Array, seed: number, epoch: number): Uint32Array {
+  const out = items.slice();
+  let state = (Math.imul(seed, 0x9e3779b1) ^ Math.imul(epoch + 1, 0x85ebca6b)) >>> 0;
+  const below = (n: number): number => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 2 ** 32) * n);
+  };
+  for (let i = out.length - 1; i > 0; i--) {
+    const j = below(i + 1);
+    [out[i], out[j]] = [out[j], out[i]];
+  }
+  return out;
+}
+
+/**
+ * Documents for training and those held out. A document's own tokens decide, so that copies of one fall on the same side; at
+ * least one is held out where there are two different ones.
+ * @param heldOut the share to hold out, 0 to 1
+ */
+export function splitDocuments(hashes: Uint32Array, heldOut: number): { train: Uint32Array; val: Uint32Array } {
+  const all = Uint32Array.from(hashes.keys());
+  if (heldOut <= 0) return { train: all, val: new Uint32Array(0) };
+  const limit = heldOut * 2 ** 32;
+  const side = (keep: (hash: number) => boolean) => ({
+    train: all.filter((i) => !keep(hashes[i])),
+    val: all.filter((i) => keep(hashes[i])),
+  });
+  const plain = side((hash) => mixed(hash) < limit);
+  if (plain.val.length > 0 && plain.train.length > 0) return plain;
+  const pick = plain.val.length === 0 ? hashes.reduce((a, b) => (mixed(b) < mixed(a) ? b : a)) : undefined;
+  const forced = pick === undefined ? plain : side((hash) => hash === pick);
+  return forced.train.length > 0 ? forced : { train: all, val: new Uint32Array(0) };
+}
+
+/** Spreads a hash evenly over 32 bits. */
+function mixed(hash: number): number {
+  let h = Math.imul(hash ^ (hash >>> 16), 0x7feb352d);
+  h = Math.imul(h ^ (h >>> 15), 0x846ca68b);
+  return (h ^ (h >>> 16)) >>> 0;
+}
