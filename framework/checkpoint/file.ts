@@ -2,11 +2,10 @@
  * Saving without ever harming what was there: content goes to a temporary name beside the target, is synced, renamed over
  * the target, and the folder is synced. A crash at any moment leaves the old file or the new one, whole.
  */
-import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { MicroMindError } from "../device/errors.ts";
-import { liveness, processTag } from "./process.ts";
+import { randomSuffix, removeStale, temporaryPath } from "./temporary.ts";
 
 /** A file or folder that could not be read or saved. The message begins with its name and says what to do. */
 export class FileError extends MicroMindError {
@@ -44,12 +43,6 @@ const causes: Record<string, string> = {
   EPERM: "not permitted",
   EROFS: "the file system is read-only; save elsewhere",
 };
-
-/** A name such as `.model.safetensors.tmp-<process>-<random>`; `old` is a folder on its way out. */
-const temporaryName = /^\.(.+)\.(tmp|old)-([0-9a-f]+-\d+-\d+)-[0-9a-f]{8}$/;
-const temporary = (path: string, kind: "tmp" | "old", random: string): string =>
-  join(dirname(path), `.${basename(path)}.${kind}-${processTag()}-${random}`);
-const random = (): string => randomBytes(4).toString("hex");
 
 /** A chunk larger than this goes out in pieces: no system takes more than 2 GiB at once. */
 const largestWrite = 64 * 2 ** 20;
@@ -98,7 +91,7 @@ class AtomicFile {
     readonly options: SaveOptions,
   ) {
     this.#path = resolve(name);
-    this.#temporary = temporary(this.#path, "tmp", random());
+    this.#temporary = temporaryPath(this.#path, "tmp", randomSuffix());
     this.#guard(0, () => {
       const old = fs.statSync(this.#path, { throwIfNoEntry: false });
       if (old?.isDirectory()) throw Object.assign(new Error("EISDIR"), { code: "EISDIR" });
@@ -160,9 +153,9 @@ class AtomicFile {
  */
 export async function replaceFolderAtomic<T>(path: string, fill: (folder: string) => T | Promise<T>): Promise<T> {
   const target = resolve(path);
-  const suffix = random();
-  const fresh = temporary(target, "tmp", suffix);
-  const aside = temporary(target, "old", suffix);
+  const suffix = randomSuffix();
+  const fresh = temporaryPath(target, "tmp", suffix);
+  const aside = temporaryPath(target, "old", suffix);
   try {
     makeFresh(path, target, fresh);
     const result = await fill(fresh);
@@ -194,39 +187,6 @@ function makeFresh(name: string, target: string, fresh: string): void {
     removeStale(dirname(target), basename(target));
     fs.mkdirSync(fresh);
   });
-}
-
-/**
- * Removes the temporary files and folders that dead processes left in a folder, and gives a folder whose replacement was
- * cut off its name back. Another machine's are removed when a day old: its processes cannot be seen from here.
- * @param target only those of this file or folder name
- * @returns the names removed or restored
- */
-export function removeStale(folder: string, target?: string): string[] {
-  const done: string[] = [];
-  for (const name of fs.readdirSync(folder)) {
-    const [, base, kind, tag] = temporaryName.exec(name) ?? [];
-    if (base === undefined || (target !== undefined && base !== target)) continue;
-    const path = join(folder, name);
-    if (!isStale(path, tag!)) continue;
-    try {
-      if (kind === "old" && !fs.existsSync(join(folder, base))) fs.renameSync(path, join(folder, base));
-      else fs.rmSync(path, { recursive: true, force: true });
-      done.push(name);
-    } catch {
-      // Another user's leftovers in a shared folder must not keep us from saving beside them.
-    }
-  }
-  return done;
-}
-
-const day = 24 * 60 * 60 * 1000;
-
-function isStale(path: string, tag: string): boolean {
-  const state = liveness(tag);
-  if (state !== "elsewhere") return state === "dead";
-  const status = fs.lstatSync(path, { throwIfNoEntry: false });
-  return status !== undefined && Date.now() - status.mtimeMs > day;
 }
 
 /** Makes renames within a folder survive a power cut. Windows cannot open folders, and some network drives cannot sync them. */

@@ -6,12 +6,11 @@ import { join } from "node:path";
 import {
   FileError,
   freeBytes,
-  removeStale,
   replaceFolderAtomic,
   writeFileAtomic,
   writeStreamAtomic,
 } from "../../framework/checkpoint/file.ts";
-import { liveness, processTag } from "../../framework/checkpoint/process.ts";
+import { liveness, processTag, removeStale } from "../../framework/checkpoint/temporary.ts";
 
 const folder = fs.mkdtempSync(join(tmpdir(), "micromind-file-"));
 /** A disk of one megabyte, where this machine lets us mount one. */

@@ -60,3 +60,31 @@ export function safetensors(header: unknown, data: Uint8Array | number = 0): Uin
   const length = new Uint8Array(new BigUint64Array([BigInt(json.length)]).buffer);
   return concat([length, json, bytes]);
 }
+
+/** The same zip with every size and place in zip64's fields, as in an archive of more than 4 GiB. */
+export function toZip64(zip: Uint8Array): Uint8Array {
+  const view = new DataView(zip.buffer, zip.byteOffset, zip.byteLength);
+  const end = zip.length - 22;
+  const [count, start] = [view.getUint16(end + 10, true), view.getUint32(end + 16, true)];
+  const records: Uint8Array[] = [];
+  for (let at = start; at < end; ) {
+    const nameLength = view.getUint16(at + 28, true);
+    const record = Uint8Array.from(zip.subarray(at, at + 46 + nameLength));
+    const fields = [24, 20, 42].map((field) => BigInt(view.getUint32(at + field, true)));
+    for (const field of [24, 20, 42]) record.fill(0xff, field, field + 4);
+    record.set([28, 0, 0, 0], 30); // 28 bytes of extra field, no note
+    const extra = new Uint8Array(new Uint16Array([1, 24]).buffer);
+    records.push(record, extra, new Uint8Array(BigUint64Array.from(fields).buffer));
+    at += 46 + nameLength + view.getUint16(at + 30, true) + view.getUint16(at + 32, true);
+  }
+  const directory = concat(records);
+  const end64 = new DataView(new ArrayBuffer(56 + 20));
+  end64.setUint32(0, 0x06064b50, true);
+  [count, count, directory.length, start].forEach((value, i) => {
+    end64.setBigUint64(24 + 8 * i, BigInt(value), true);
+  });
+  end64.setUint32(56, 0x07064b50, true);
+  end64.setBigUint64(64, BigInt(start + directory.length), true);
+  const tail = Uint8Array.from(zip.subarray(end)).fill(0xff, 8, 20);
+  return concat([zip.subarray(0, start), directory, new Uint8Array(end64.buffer), tail]);
+}

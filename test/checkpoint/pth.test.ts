@@ -220,6 +220,14 @@ test("A little-endian file that says so is read", () => {
   expect(messageOf(py.archive(some, { 0: counting }, { more: { byteorder: "little" } }))).toBe("it was read");
 });
 
+test("An archive with zip64's fields, as above 4 GiB, is read; one cut short is refused", () => {
+  const bytes = py.toZip64(py.archive(some, { 0: counting }));
+  expect([...open(bytes).get("w").data]).toEqual([0, 1]);
+  for (let length = 0; length < bytes.length; length += 3) {
+    expect(messageOf(bytes.subarray(0, length))).toMatch(/cut short|is empty|does not begin as a zip/);
+  }
+});
+
 test("A file cut at any byte is refused", () => {
   const whole = py.archive(some, { 0: counting });
   for (let length = 0; length < whole.length; length += 3) {
