@@ -1,0 +1,50 @@
+import { kernel, type Target } from "../framework/device/kernel.ts";
+import {
+  type AttentionShape,
+  type AttentionTuning,
+  attentionBytes,
+  attentionFlops,
+  attentionUniformTypes,
+} from "./shared/attention.ts";
+import { forwardBroadcast } from "./shared/attentionForward.ts";
+
+export { type AttentionCall, type AttentionShape, type AttentionStrides, attentionLaunch } from "./shared/attention.ts";
+
+/**
+ * o = softmax(scale · q kᵀ) v without the scores in memory, and the rows' logarithmic sums lse [batch, heads, queries], which
+ * the gradients need. A query that sees no key gives o = 0, lse = -Infinity. Blocks of keys that no query of a tile sees are
+ * skipped. `spans` [batch, queries, 2] comes from `attentionSpans`. Launch it with what `attentionLaunch` gives.
+ * Dao et al. 2022, arXiv:2205.14135; Dao 2023, arXiv:2307.08691; grouped queries: Ainslie et al. 2023, arXiv:2305.13245
+ */
+export const attention = kernel<AttentionShape, AttentionTuning>({
+  name: "attention",
+  bindings: ({ segments }) => ({
+    q: "read",
+    k: "read",
+    v: "read",
+    o: "write",
+    lse: "write",
+    ...(segments ? { spans: "read" as const } : {}),
+  }),
+  types: ({ dtype }) => ({
+    q: `vec4<${dtype}>`,
+    k: `vec4<${dtype}>`,
+    v: `vec4<${dtype}>`,
+    o: `vec4<${dtype}>`,
+    spans: "vec2u",
+  }),
+  uniforms: attentionUniformTypes,
+  tuning: { variant: [0], rows: [16, 8, 4, 2, 1, 32], lanes: [8, 4, 16, 32] },
+  valid: (_, { lanes }, target) => target.subgroups && target.subgroupSize === lanes,
+  pick: ({ few }, target: Target) => ({ variant: 0, rows: few || 16, lanes: target.subgroupSize || 8 }),
+  workgroups: ({ group }, { rows }, { queries, heads, batch }) => [
+    Math.ceil((queries * group) / rows),
+    heads / group,
+    batch,
+  ],
+  cost: (shape, uniforms) => ({
+    flops: attentionFlops(2)(shape, uniforms),
+    bytes: attentionBytes(2, 2)(shape, uniforms),
+  }),
+  wgsl: forwardBroadcast,
+});

@@ -1,0 +1,41 @@
+import { kernel } from "../framework/device/kernel.ts";
+import {
+  type AttentionShape,
+  type AttentionTuning,
+  attentionBytes,
+  attentionFlops,
+  attentionUniformTypes,
+} from "./shared/attention.ts";
+import { gradientKVBroadcast } from "./shared/attentionBackward.ts";
+
+/**
+ * dk and dv of {@link attention}, summed over the query heads of each group in a fixed order. They lie as k and v do.
+ * See {@link attentionGradientQ}.
+ */
+export const attentionGradientKV = kernel<AttentionShape, AttentionTuning>({
+  name: "attentionGradientKV",
+  bindings: ({ segments }) => ({
+    q: "read",
+    k: "read",
+    v: "read",
+    dO: "read",
+    stats: "read",
+    dk: "write",
+    dv: "write",
+    ...(segments ? { spans: "read" as const } : {}),
+  }),
+  types: ({ dtype }) => {
+    const quad = `vec4<${dtype}>`;
+    return { q: quad, k: quad, v: quad, dO: quad, dk: quad, dv: quad, stats: "vec2f", spans: "vec2u" };
+  },
+  uniforms: attentionUniformTypes,
+  tuning: { variant: [0], rows: [8, 16, 4], lanes: [8, 4, 16, 32] },
+  valid: (_, { lanes }, target) => target.subgroups && target.subgroupSize === lanes,
+  pick: (_, target) => ({ variant: 0, rows: 8, lanes: target.subgroupSize || 8 }),
+  workgroups: ({ group }, { rows }, { keys, heads, batch }) => [Math.ceil(keys / rows), heads / group, batch],
+  cost: (shape, uniforms) => ({
+    flops: attentionFlops(4)(shape, uniforms),
+    bytes: attentionBytes(2, 4)(shape, uniforms),
+  }),
+  wgsl: gradientKVBroadcast,
+});

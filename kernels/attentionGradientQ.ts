@@ -1,0 +1,44 @@
+import { kernel } from "../framework/device/kernel.ts";
+import {
+  type AttentionShape,
+  type AttentionTuning,
+  attentionBytes,
+  attentionFlops,
+  attentionUniformTypes,
+} from "./shared/attention.ts";
+import { gradientQBroadcast } from "./shared/attentionBackward.ts";
+
+/**
+ * dq of {@link attention}, from dO (which lies as q does) and the `stats` of `attentionDelta`. Scores are computed again,
+ * block by block. Dao et al. 2022, arXiv:2205.14135, algorithm 4; one kernel for dq and one for dk and dv, so that no sum is shared.
+ */
+export const attentionGradientQ = kernel<AttentionShape, AttentionTuning>({
+  name: "attentionGradientQ",
+  bindings: ({ segments }) => ({
+    q: "read",
+    k: "read",
+    v: "read",
+    dO: "read",
+    stats: "read",
+    dq: "write",
+    ...(segments ? { spans: "read" as const } : {}),
+  }),
+  types: ({ dtype }) => {
+    const quad = `vec4<${dtype}>`;
+    return { q: quad, k: quad, v: quad, dO: quad, dq: quad, stats: "vec2f", spans: "vec2u" };
+  },
+  uniforms: attentionUniformTypes,
+  tuning: { variant: [0], rows: [16, 8, 4], lanes: [8, 4, 16, 32] },
+  valid: (_, { lanes }, target) => target.subgroups && target.subgroupSize === lanes,
+  pick: (_, target) => ({ variant: 0, rows: 16, lanes: target.subgroupSize || 8 }),
+  workgroups: ({ group }, { rows }, { queries, heads, batch }) => [
+    Math.ceil((queries * group) / rows),
+    heads / group,
+    batch,
+  ],
+  cost: (shape, uniforms) => ({
+    flops: attentionFlops(3)(shape, uniforms),
+    bytes: attentionBytes(3, 2)(shape, uniforms),
+  }),
+  wgsl: gradientQBroadcast,
+});
