@@ -21,7 +21,11 @@ export class GradcheckError extends MicroMindError {}
  * @returns the largest relative error seen
  * @throws GradcheckError with input, element and both values where one is over the tolerance
  */
-export async function gradcheck(fn: (...inputs: Tensor[]) => Tensor, inputs: Tensor[], { eps = 1e-2, tolerance = 1e-2 }: GradcheckOptions = {}): Promise<number> {
+export async function gradcheck(
+  fn: (...inputs: Tensor[]) => Tensor,
+  inputs: Tensor[],
+  { eps = 1e-2, tolerance = 1e-2 }: GradcheckOptions = {},
+): Promise<number> {
   const analytic = await analyticGradients(fn, inputs);
   let worst = 0;
   for (const [i, input] of inputs.entries()) {
@@ -32,13 +36,16 @@ export async function gradcheck(fn: (...inputs: Tensor[]) => Tensor, inputs: Ten
         const values = original.slice();
         values[e] += by;
         input.write(values);
-        return weightedSum(await valueOf(fn, inputs));
+        return weightedSum(await evaluate(fn, inputs));
       };
-      const numeric = ((await moved(eps)) - (await moved(-eps))) / (Math.fround(original[e] + eps) - Math.fround(original[e] - eps));
+      const numeric =
+        ((await moved(eps)) - (await moved(-eps))) / (Math.fround(original[e] + eps) - Math.fround(original[e] - eps));
       const error = Math.abs(analytic[i][e] - numeric) / (1 + Math.abs(numeric));
       if (!(error <= tolerance)) {
         input.write(original);
-        throw new GradcheckError(`gradcheck: input ${i} ${showShape(input.shape)}, element ${e}: the gradient is ${analytic[i][e]}, finite differences give ${numeric}`);
+        throw new GradcheckError(
+          `gradcheck: input ${i} ${showShape(input.shape)}, element ${e}: the gradient is ${analytic[i][e]}, finite differences give ${numeric}`,
+        );
       }
       worst = Math.max(worst, error);
     }
@@ -47,7 +54,7 @@ export async function gradcheck(fn: (...inputs: Tensor[]) => Tensor, inputs: Ten
   return worst;
 }
 
-async function valueOf(fn: (...inputs: Tensor[]) => Tensor, inputs: Tensor[]): Promise<ArrayLike<number>> {
+async function evaluate(fn: (...inputs: Tensor[]) => Tensor, inputs: Tensor[]): Promise<ArrayLike<number>> {
   const y = noGrad(() => scope(() => fn(...inputs)));
   const values = await y.data();
   if (!inputs.includes(y)) y.dispose();
@@ -58,7 +65,10 @@ async function analyticGradients(fn: (...inputs: Tensor[]) => Tensor, inputs: Te
   const before = inputs.map((input) => input.grad);
   for (const input of inputs) input.grad = undefined;
   const y = scope(() => fn(...inputs));
-  const gradient = Tensor.from(Float32Array.from({ length: y.size }, (_, i) => weight(i)), { shape: y.shape });
+  const gradient = Tensor.from(
+    Float32Array.from({ length: y.size }, (_, i) => weight(i)),
+    { shape: y.shape },
+  );
   backward(y, { gradient });
   const result: ArrayLike<number>[] = [];
   for (const [i, input] of inputs.entries()) {

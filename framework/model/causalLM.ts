@@ -1,6 +1,7 @@
 import { noGrad } from "../autograd/graph.ts";
 import { MicroMindError, ShapeError } from "../device/errors.ts";
 import { Linear, Module } from "../nn/index.ts";
+import { documentSpans } from "../ops/attention.ts";
 import { linearCrossEntropy } from "../ops/linearCrossEntropy.ts";
 import { linear } from "../ops/matmul.ts";
 import { scope, unscoped } from "../tensor/scope.ts";
@@ -92,7 +93,13 @@ export class CausalLM extends Module {
     const ids = this.onDevice(tokens, "tokens");
     if (ids.rank !== 2) throw new ShapeError(`model: tokens are ${showShape(ids.shape)}, expected [B, T]`);
     this.growTable((cache?.length ?? 0) + ids.shape[1]);
-    const placement: Placement = { table: this.table, positions, segments, cache };
+    const placement: Placement = {
+      table: this.table,
+      positions,
+      segments,
+      spans: segments && documentSpans(segments),
+      cache,
+    };
     const h = this.model.forward(ids, placement);
     if (cache) cache.length += ids.shape[1];
     return h;

@@ -16,6 +16,8 @@ export interface Placement {
   positions?: Tensor;
   /** i32 [B, T]: packed documents; attention stays inside each. */
   segments?: Tensor;
+  /** What `documentSpans` makes of the segments, for all layers at once. */
+  spans?: Tensor;
   cache?: KVCache;
 }
 
@@ -50,7 +52,7 @@ export class Attention extends Module {
   }
 
   /** x [B, T, hidden] to [B, T, hidden]. */
-  forward(x: Tensor, { table, positions, segments, cache }: Placement): Tensor {
+  forward(x: Tensor, { table, positions, segments, spans, cache }: Placement): Tensor {
     const [batch, length] = x.shape;
     const { num_attention_heads: heads, num_key_value_heads: kvHeads, head_dim: dim } = this.config;
     const at = { positions, offset: cache?.length ?? 0 };
@@ -60,7 +62,7 @@ export class Attention extends Module {
     const v = this.v_proj.forward(x).reshape(batch, length, kvHeads, dim);
     const all = cache ? cache.append(this.layer, k, v) : { k, v };
     const keys = cache ? cache.length + length : length;
-    const y = scaledDotProductAttention(q, all.k, all.v, { causal: true, segments, layout: "BTHD", keys });
+    const y = scaledDotProductAttention(q, all.k, all.v, { causal: true, segments, spans, layout: "BTHD", keys });
     return this.o_proj.forward(y.reshape(batch, length, heads * dim));
   }
 }
