@@ -201,12 +201,7 @@ export class Gpu {
     const padded = Math.ceil(from.bytes / 4) * 4;
     for (let at = 0; at < padded; at += READ_CHUNK) {
       const size = Math.min(READ_CHUNK, padded - at);
-      const staging = this.stagingBuffer(size);
-      this.endPass();
-      this.encoder ??= this.device.createCommandEncoder();
-      this.encoder.copyBufferToBuffer(from.block.buffer, from.offset + at, staging, 0, size);
-      this.flush();
-      await this.map(staging, size);
+      const staging = await this.copyOut(from, at, size);
       out.set(new Uint8Array(staging.getMappedRange(0, size)).subarray(0, from.bytes - at), at);
       staging.unmap();
       this.staging.push(staging);
@@ -259,14 +254,20 @@ export class Gpu {
     throw failure;
   }
 
-  private async map(staging: GPUBuffer, size: number): Promise<void> {
+  /** Copies part of a view into a mapped buffer. */
+  private async copyOut(from: View, at: number, size: number): Promise<GPUBuffer> {
     try {
+      const staging = this.stagingBuffer(size);
+      this.endPass();
+      this.encoder ??= this.device.createCommandEncoder();
+      this.encoder.copyBufferToBuffer(from.block.buffer, from.offset + at, staging, 0, size);
+      this.flush();
       await staging.mapAsync(1, 0, size); // GPUMapMode.READ
+      return staging;
     } catch (error) {
       await this.check();
-      throw new DeviceLostError(
-        `${this.name}: reading back failed, the device is lost (${error instanceof Error ? error.message : error})`,
-      );
+      const why = error instanceof Error ? error.message : error;
+      throw new DeviceLostError(`${this.name}: reading back failed, the device is lost (${why})`);
     }
   }
 

@@ -60,6 +60,7 @@ export async function selfTest(gpu: Gpu): Promise<void> {
   const y = gpu.alloc(256);
   const input = Float32Array.from({ length: 64 }, (_, i) => i / 8 - 2);
   gpu.write({ block: x, offset: 0, bytes: 256 }, input);
+  gpu.write({ block: y, offset: 0, bytes: 256 }, new Float32Array(64).fill(-1));
   gpu.launch(probe, { x: { block: x, offset: 0, bytes: 256 }, y: { block: y, offset: 0, bytes: 256 } }, {});
   const output = new Float32Array(await gpu.read({ block: y, offset: 0, bytes: 256 }));
   gpu.release(x);

@@ -1,0 +1,199 @@
+import { afterAll, describe, expect, test } from "bun:test";
+import { describeAdapter, refuseNull } from "../../framework/device/adapter.ts";
+import type { Gpu, View } from "../../framework/device/gpu.ts";
+import { kernel, linearIndex, linearWorkgroups } from "../../framework/device/kernel.ts";
+import { openGpu, selfTest, summary } from "../../framework/device/open.ts";
+import { sizeClass } from "../../framework/device/pool.ts";
+import { loadProvider } from "../../framework/device/provider.ts";
+
+const gpu = await openGpu();
+afterAll(() => gpu.close());
+
+const view = (bytes: number, on: Gpu = gpu): View => ({
+  block: on.alloc(bytes, { name: "test", shape: [bytes / 4], dtype: "f32" }),
+  offset: 0,
+  bytes,
+});
+
+const scaled = kernel({
+  name: "scaled",
+  bindings: { x: "read", y: "write" },
+  uniforms: { n: "u32", by: "f32" },
+  workgroups: (_: Record<never, never>, __, { n }) => linearWorkgroups(Math.ceil(n / 64)),
+  cost: (_, { n }) => ({ flops: n, bytes: 8 * n }),
+  wgsl: () =>
+    `@compute @workgroup_size(64) fn main(${linearIndex.params}) { let i = ${linearIndex.group} * 64u + lane; if (i < u.n) { y[i] = x[i] * u.by; } }`,
+});
+
+describe("the adapter", () => {
+  test("is named with what matters", () => {
+    expect(summary(gpu)).toMatch(
+      /\(.*(bun-webgpu|dawn|navigator)\): f16 (yes|no), subgroups .*, buffers to .*, shared memory \d+ KB/,
+    );
+    expect(describeAdapter(gpu.adapter).name.length).toBeGreaterThan(2);
+  });
+  test("that is Dawn's null one is refused, with what to install", () => {
+    const adapter = (info: object) => ({ info }) as unknown as GPUAdapter;
+    const provider = { name: "bun-webgpu" as const };
+    expect(() => refuseNull(adapter({ device: "null-backend" }), provider)).toThrow(
+      /null adapter, which computes nothing. Install a Vulkan driver .*sh setup\.sh/,
+    );
+    expect(() => refuseNull(adapter({ backendType: 1 }), provider)).toThrow("null adapter");
+    refuseNull(adapter({ device: "llvmpipe", backendType: 6 }), provider);
+  });
+  test("that computes wrongly fails the self-test", async () => {
+    const wrong = await openGpu();
+    wrong.launch = () => {}; // a driver that does nothing
+    await expect(selfTest(wrong)).rejects.toThrow(
+      /the driver computes wrongly \(element \d+ of the self-test is .*, expected/,
+    );
+  });
+  test("of an unknown provider is refused by name", async () => {
+    await expect(loadProvider("vulkan")).rejects.toThrow(
+      'MICROMIND_GPU: "vulkan" is no provider, expected one of bun-webgpu, dawn, navigator',
+    );
+  });
+});
+
+describe("launches", () => {
+  test("read back what they computed, any size, with their own uniforms", async () => {
+    const [x, y, z] = [view(4 * 1000), view(4 * 1000), view(4 * 1000)];
+    gpu.write(
+      x,
+      Float32Array.from({ length: 1000 }, (_, i) => i),
+    );
+    gpu.launch(scaled, { x, y }, {}, { n: 1000, by: 2 });
+    gpu.launch(scaled, { x: y, y: z }, {}, { n: 1000, by: -1 });
+    expect([...new Float32Array(await gpu.read(z))]).toEqual(Array.from({ length: 1000 }, (_, i) => -2 * i));
+    for (const v of [x, y, z]) gpu.release(v.block);
+  });
+  test("run in order with writes between them", async () => {
+    const [x, y, z] = [view(256), view(256), view(256)];
+    gpu.write(x, new Float32Array(64).fill(1));
+    gpu.launch(scaled, { x, y }, {}, { n: 64, by: 3 });
+    gpu.write(x, new Float32Array(64).fill(10));
+    gpu.launch(scaled, { x, y: z }, {}, { n: 64, by: 3 });
+    expect(new Float32Array(await gpu.read(y))[5]).toBe(3);
+    expect(new Float32Array(await gpu.read(z))[5]).toBe(30);
+  });
+  test("beyond one recording and one uniform buffer keep their order", async () => {
+    const [x, y] = [view(256), view(256)];
+    gpu.write(x, new Float32Array(64).fill(1));
+    for (let i = 0; i < 2500; i++)
+      gpu.launch(scaled, i % 2 ? { x: y, y: x } : { x, y }, {}, { n: 64, by: i < 20 ? 2 : 1 });
+    expect(new Float32Array(await gpu.read(x))[0]).toBe(2 ** 20);
+  });
+  test("reuse pipelines and bind groups", async () => {
+    const [x, y] = [view(256), view(256)];
+    gpu.launch(scaled, { x, y }, {}, { n: 64, by: 1 });
+    const before = { ...gpu.stats };
+    for (let i = 0; i < 10; i++) gpu.launch(scaled, { x, y }, {}, { n: 64, by: i });
+    expect(gpu.stats.pipelines).toBe(before.pipelines);
+    expect(gpu.stats.bindGroupsCreated).toBe(before.bindGroupsCreated);
+    await gpu.finish();
+  });
+  test("of more workgroups than one dimension holds are spread over two", async () => {
+    const n = 65535 * 64 + 100;
+    const [x, y] = [view(4 * n), view(4 * n)];
+    gpu.launch(scaled, { x, y }, {}, { n, by: 1 });
+    await gpu.finish();
+    expect(linearWorkgroups(65536)).toEqual([32768, 2]);
+    for (const v of [x, y]) gpu.release(v.block);
+    gpu.trim();
+  });
+  test("with a binding missing, a uniform missing, or one buffer read and written are refused by name", () => {
+    const [x, y] = [view(256), view(256)];
+    expect(() => gpu.launch(scaled, { x }, {}, { n: 1, by: 1 })).toThrow("scaled: nothing is bound to y");
+    expect(() => gpu.launch(scaled, { x, y }, {}, { n: 1 })).toThrow("scaled: uniform by is missing");
+    expect(() => gpu.launch(scaled, { x, y: x }, {}, { n: 1, by: 1 })).toThrow(
+      "scaled: x and y share a buffer that is written",
+    );
+  });
+  test("of WGSL that does not compile name kernel, shape and line", async () => {
+    const own = await openGpu();
+    const broken = kernel({
+      name: "broken",
+      bindings: { y: "write" },
+      workgroups: () => [1],
+      cost: () => ({ flops: 0, bytes: 0 }),
+      wgsl: ({ n }: { n: number }) => `@compute @workgroup_size(1) fn main() { y[${n}u] = nonsense; }`,
+    });
+    own.launch(broken, { y: view(256, own) }, { n: 3 });
+    await expect(own.finish()).rejects.toThrow(/broken \(n 3\) on .*unresolved value 'nonsense'/);
+    own.close();
+  });
+});
+
+describe("memory", () => {
+  test("goes back to the pool and is handed out again", () => {
+    const a = gpu.alloc(1000);
+    gpu.release(a);
+    const { created } = gpu.pool.stats;
+    const b = gpu.alloc(1000);
+    expect(b).toBe(a);
+    expect(gpu.pool.stats.created).toBe(created);
+    gpu.release(b);
+    gpu.release(b); // a second release is none
+    expect(gpu.alloc(1000)).toBe(a);
+  });
+  test("comes in classes that waste an eighth at most", () => {
+    for (const bytes of [1, 256, 257, 5000, 123_456, 50_000_001]) {
+      expect(sizeClass(bytes)).toBeGreaterThanOrEqual(bytes);
+      expect(sizeClass(bytes) % 256).toBe(0);
+      if (bytes > 2048) expect(sizeClass(bytes)).toBeLessThanOrEqual(bytes * 1.125 + 256);
+    }
+  });
+  test("that the adapter does not have is an error that names the largest tensors", () => {
+    const big = gpu.alloc(1 << 20, { name: "the big one", shape: [512, 512], dtype: "f32" });
+    expect(() => gpu.alloc(2 ** 50, { name: "matmul", shape: [9, 9], dtype: "f32" })).toThrow(
+      /out of GPU memory: .* for matmul \[9, 9\] f32 .*Use a smaller batch or sequence[\s\S]*the big one \[512, 512\] f32/,
+    );
+    gpu.release(big);
+  });
+  test("is counted: live, free and peak", () => {
+    gpu.pool.resetPeak();
+    const before = gpu.pool.stats;
+    const block = gpu.alloc(1 << 20);
+    expect(gpu.pool.stats.liveBytes).toBe(before.liveBytes + (1 << 20));
+    gpu.release(block);
+    expect(gpu.pool.stats.liveBytes).toBe(before.liveBytes);
+    expect(gpu.pool.stats.peakBytes).toBe(before.liveBytes + (1 << 20));
+  });
+});
+
+describe("reads and writes", () => {
+  test("of odd byte lengths keep every byte", async () => {
+    const v = { ...view(256), bytes: 7 };
+    gpu.write(v, Uint8Array.of(1, 2, 3, 4, 5, 6, 7));
+    expect([...new Uint8Array(await gpu.read(v))]).toEqual([1, 2, 3, 4, 5, 6, 7]);
+  });
+  test("of more than one staging buffer are whole", async () => {
+    const data = Uint32Array.from({ length: 5_000_000 }, (_, i) => i);
+    const v = view(data.byteLength);
+    gpu.write(v, data);
+    const back = new Uint32Array(await gpu.read(v));
+    expect(back.every((x, i) => x === i)).toBe(true);
+    gpu.release(v.block);
+  });
+  test("after the device is lost say so", async () => {
+    const own = await openGpu();
+    const v = view(256, own);
+    own.device.destroy();
+    await expect(own.read(v)).rejects.toThrow(/lost|destroyed/i);
+  });
+});
+
+test.skipIf(!gpu.profiler.supported)("the profiler times every launch", async () => {
+  const [x, y] = [view(4096), view(4096)];
+  gpu.profiler.active = true;
+  gpu.launch(scaled, { x, y }, {}, { n: 1024, by: 1 });
+  gpu.launch(scaled, { x, y }, {}, { n: 512, by: 1 });
+  gpu.flush();
+  const times = await gpu.profiler.take();
+  gpu.profiler.active = false;
+  expect(times.map((t) => [t.kernel, t.flops])).toEqual([
+    ["scaled", 1024],
+    ["scaled", 512],
+  ]);
+  expect(times.every((t) => t.ms >= 0)).toBe(true);
+});
