@@ -1,3 +1,4 @@
+import { totalsByKernel } from "../framework/device/profile.ts";
 import { CausalLM, manualSeed, optim, presets, scope } from "../framework/index.ts";
 import { flopsPerToken } from "../framework/model/cost.ts";
 import type { AdapterRates } from "../framework/ops/measure.ts";
@@ -62,8 +63,8 @@ export async function profileStep(
   const { peakBytes } = device.pool.stats;
 
   const rows = device.profiler.supported ? await byKernel(step) : [];
-  if (rows.length) say("Device time of one step by kernel (each launch in a pass of its own):");
-  if (rows.length) printTableTo(say, rows);
+  if (rows.length) say("Device time of one step by kernel (each launch in a pass of its own):\n");
+  if (rows.length) printTable(rows, say);
   say(
     `${options.preset}, batch ${options.batch} × ${options.length}: ${wall.toFixed(1)} ms a step, ${Math.round((tokens / wall) * 1000)} tokens/s, ${(rate / 1e9).toFixed(2)} GFLOP/s effective (${Math.round((100 * rate) / rates.flops)}% of matmul)`,
   );
@@ -82,11 +83,6 @@ export async function profileStep(
   };
 }
 
-function printTableTo(say: (line: string) => void, rows: Row[]): void {
-  say("");
-  printTable(rows);
-}
-
 async function byKernel(step: () => { dispose(): void }): Promise<Row[]> {
   const { profiler } = gpu();
   profiler.active = true;
@@ -94,23 +90,12 @@ async function byKernel(step: () => { dispose(): void }): Promise<Row[]> {
   gpu().flush();
   const launches = await profiler.take();
   profiler.active = false;
-  const sums = new Map<string, { ms: number; launches: number; flops: number; bytes: number }>();
-  for (const { kernel, shape, ms, flops, bytes } of launches) {
-    const name =
-      kernel === "matmul"
-        ? `matmul ${shape.layout}`
-        : kernel === "pointwise"
-          ? `pointwise ${String(shape.expr).slice(0, 28)}`
-          : kernel;
-    const sum = sums.get(name) ?? { ms: 0, launches: 0, flops: 0, bytes: 0 };
-    sums.set(name, { ms: sum.ms + ms, launches: sum.launches + 1, flops: sum.flops + flops, bytes: sum.bytes + bytes });
-  }
-  const total = [...sums.values()].reduce((all, { ms }) => all + ms, 0);
-  return [...sums]
-    .sort(([, a], [, b]) => b.ms - a.ms)
+  const sums = totalsByKernel(launches);
+  const total = sums.reduce((all, { ms }) => all + ms, 0);
+  return sums
     .slice(0, 24)
-    .map(([name, s]) => ({
-      name,
+    .map((s) => ({
+      name: s.name,
       launches: s.launches,
       ms: s.ms,
       share: `${Math.round((100 * s.ms) / total)}%`,

@@ -6,16 +6,16 @@ export interface Row {
 }
 
 /** Prints rows with their columns aligned, numbers to three figures. */
-export function printTable(rows: readonly Row[]): void {
+export function printTable(rows: readonly Row[], say: (line: string) => void = console.log): void {
   if (rows.length === 0) return;
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   const cells = rows.map((row) => columns.map((column) => show(row[column])));
   const widths = columns.map((column, i) => Math.max(column.length, ...cells.map((cell) => cell[i].length)));
   const line = (values: string[]) =>
     values.map((value, i) => (i === 0 ? value.padEnd(widths[i]) : value.padStart(widths[i]))).join("  ");
-  console.log(line(columns));
-  for (const cell of cells) console.log(line(cell));
-  console.log("");
+  say(line(columns));
+  for (const cell of cells) say(line(cell));
+  say("");
 }
 
 function show(value: string | number | undefined): string {

@@ -10,7 +10,10 @@ import type { Row } from "../table.ts";
 export default async function bench(): Promise<Row[]> {
   const home = mkdtempSync(join(tmpdir(), "micromind-bench-"));
   try {
-    const texts = Array.from({ length: 20_000 }, (_, i) => `Document ${i}: ${"a sentence of some length, 和一点中文。".repeat((i % 13) + 1)}${i * 7919}`);
+    const texts = Array.from(
+      { length: 20_000 },
+      (_, i) => `Document ${i}: ${"a sentence of some length, 和一点中文。".repeat((i % 13) + 1)}${i * 7919}`,
+    );
     const path = join(home, "data.jsonl");
     const content = texts.map((text) => JSON.stringify({ text })).join("\n");
     writeFileSync(path, content);

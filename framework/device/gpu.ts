@@ -95,6 +95,7 @@ export class Gpu {
     const maxBytes = device.limits.maxBufferSize;
     this.pool = new BufferPool(device, maxBytes, provider.releaseBuffer, (f) => this.failures.push(f));
     this.profiler = new Profiler(device, provider);
+    this.profiler.watch();
     this.uniformStep = Math.max(device.limits.minUniformBufferOffsetAlignment, 16);
     this.uniformBuffer = device.createBuffer({ size: UNIFORM_ARENA + UNIFORM_WINDOW, usage: 0x40 | 0x8 }); // UNIFORM | COPY_DST
     device.onuncapturederror = (event) => {
@@ -207,6 +208,7 @@ export class Gpu {
       this.staging.push(staging);
     }
     await this.check();
+    await this.profiler.tally();
     return out.buffer;
   }
 
@@ -215,6 +217,7 @@ export class Gpu {
     this.flush();
     await this.device.queue.onSubmittedWorkDone();
     await this.check();
+    await this.profiler.tally();
   }
 
   /** Creates the pipeline of a kernel ahead of its first launch. */

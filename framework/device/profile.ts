@@ -10,7 +10,32 @@ export interface LaunchTime {
   ms: number;
 }
 
+/** The launches of one kernel, together. */
+export interface KernelTotal {
+  name: string;
+  launches: number;
+  ms: number;
+  flops: number;
+  bytes: number;
+}
+
 const PAIRS = 1000;
+
+/** Launches summed by kernel (products by layout, element-wise launches by expression), the longest first. */
+export function totalsByKernel(launches: Iterable<LaunchTime>, totals = new Map<string, KernelTotal>()): KernelTotal[] {
+  for (const { kernel, shape, ms, flops, bytes } of launches) {
+    const detail =
+      kernel === "matmul" ? ` ${shape.layout}` : kernel === "pointwise" ? ` ${String(shape.expr).slice(0, 28)}` : "";
+    const name = kernel + detail;
+    const total = totals.get(name) ?? { name, launches: 0, ms: 0, flops: 0, bytes: 0 };
+    totals.set(name, total);
+    total.launches++;
+    total.ms += ms;
+    total.flops += flops;
+    total.bytes += bytes;
+  }
+  return [...totals.values()].sort((a, b) => b.ms - a.ms);
+}
 
 /**
  * Device time of every launch, from a timestamp pair around a pass of its own. Active only while somebody measures: a pass
@@ -21,6 +46,7 @@ export class Profiler {
   /** `DEBUG=1` lists kernels with their times, `DEBUG=2` their WGSL too. */
   readonly debug = Number(process.env.DEBUG ?? 0) || 0;
   readonly capacity = PAIRS;
+  private readonly totals = new Map<string, KernelTotal>();
   private pending: Omit<LaunchTime, "ms">[] = [];
   private readonly batches: { launches: Omit<LaunchTime, "ms">[]; buffer: GPUBuffer }[] = [];
   private queries: GPUQuerySet | undefined;
@@ -30,6 +56,25 @@ export class Profiler {
     private readonly device: GPUDevice,
     private readonly provider: Provider,
   ) {}
+
+  /** With DEBUG set, times everything from here on and prints the kernels when the process ends. */
+  watch(): void {
+    if (!this.debug || !this.supported) return;
+    this.active = true;
+    process.on("exit", () => {
+      const all = totalsByKernel([], this.totals);
+      const lines = all.map(
+        (k) =>
+          `${k.ms.toFixed(2).padStart(12)} ms ${String(k.launches).padStart(7)} ×  ${(k.flops / k.ms / 1e6).toFixed(1).padStart(7)} GFLOP/s  ${k.name}`,
+      );
+      console.error(`kernels by device time:\n${lines.join("\n")}`);
+    });
+  }
+
+  /** Adds what was measured so far to the totals that {@link watch} prints. */
+  async tally(): Promise<void> {
+    if (this.debug && this.active) totalsByKernel(await this.take(), this.totals);
+  }
 
   get supported(): boolean {
     return this.device.features.has("timestamp-query");
