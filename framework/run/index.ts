@@ -1,0 +1,7 @@
+export { type Config, type ConfigureOptions, configure, runKeys } from "./config.ts";
+export { ConfigError, DivergedError } from "./errors.ts";
+export { progressBar } from "./live.ts";
+export { main } from "./main.ts";
+export { Run, type StepsOptions } from "./run.ts";
+export { count, key } from "./schema.ts";
+export { latestState, saveState } from "./state.ts";

@@ -1,0 +1,360 @@
+import { join } from "node:path";
+import process from "node:process";
+import { codeOf, FileError, writeFileAtomic } from "../checkpoint/file.ts";
+import { origin } from "./config.ts";
+import { curveSvg } from "./curve.ts";
+import { ConfigError, DivergedError } from "./errors.ts";
+import {
+  addSamples,
+  configText,
+  type RunConfig,
+  type RunFolder,
+  type Sample,
+  samplesUpTo,
+  takeFolder,
+} from "./folder.ts";
+import { bytes, duration, figure, short } from "./format.ts";
+import { LiveLine, type Output, type Part } from "./live.ts";
+import { MetricsLog } from "./metrics.ts";
+import { divergedText, evaluationText, type StepLog, summaryText } from "./report.ts";
+import { type Batches, Source } from "./source.ts";
+import { latestState, type SavedState, type StateToSave, saveState } from "./state.ts";
+import { Stopping } from "./stopping.ts";
+
+export interface StepsOptions {
+  /** The last step's number. */
+  total: number;
+  /** Floating-point operations of a token's forward and backward pass, about 6 × parameters. */
+  flopsPerToken?: number;
+  /** The adapter's measured matmul rate, floating-point operations a second. */
+  peakFlops?: number;
+}
+
+/** Steps without a finite loss and gradient, one after the other, after which a run stops. */
+const patience = 5;
+/** Steps over which the speed is measured. */
+const window = 50;
+
+/**
+ * What a recipe needs around its loop: the folder, the steps, the log, saving and stopping. Loss, model and optimizer stay in
+ * the recipe; nothing here calls it back.
+ *
+ * Steps are counted from 1: a line of metrics.jsonl, a sample or a state of step 100 belongs to the model after 100 steps, and the loss
+ * of step 100 is that of its batch before its update.
+ */
+export class Run {
+  /** The run's folder. */
+  readonly dir: string;
+  /** What to go on from; undefined for a new run. Its `step` is done, the loop begins with the next. */
+  readonly resumed: SavedState | undefined;
+
+  readonly #config: RunConfig;
+  readonly #folder: RunFolder;
+  readonly #line: LiveLine;
+  readonly #stopping: Stopping;
+  readonly #start = performance.now();
+  #options: StepsOptions | undefined;
+  #metrics: MetricsLog | undefined;
+  #step: number;
+  #saved: number;
+  #failedSaves = 0;
+  #troubles = new Map<string, number>();
+  #broken: StepLog[] = [];
+  #speeds: { ms: number; tokens: number }[] = [];
+  #tokens = 0;
+  /** Whether this step did more than train, and so says nothing about speed. */
+  #extra = true;
+  #loopStart = 0;
+  #loopStep = -1;
+  /** Seconds of the sessions before this one. */
+  #earlier = 0;
+  #skipped = 0;
+
+  private constructor(config: RunConfig, folder: RunFolder, resumed: SavedState | undefined, output: Output) {
+    this.#config = config;
+    this.#folder = folder;
+    this.dir = config.run.dir;
+    this.resumed = resumed;
+    this.#step = this.#saved = resumed?.step ?? 0;
+    this.#line = new LiveLine(output);
+    this.#stopping = new Stopping((text) => this.print(text));
+  }
+
+  /**
+   * Takes the run's folder and, where the config says resume, finds the newest whole state in it.
+   * @throws FileError where the folder holds another run (see `takeFolder`), ConfigError where there is no state to go on from
+   */
+  static async open(config: RunConfig, output: Output = process.stdout): Promise<Run> {
+    const say = (text: string) => void output.write(`${text}\n`);
+    const { resume } = config[origin];
+    const { dir } = config.run;
+    const folder = takeFolder(config, say);
+    try {
+      const resumed = resume === undefined ? undefined : await latestState(join(dir, "state"), say);
+      if (resume !== undefined && !resumed)
+        throw new ConfigError(
+          `${join(dir, "state")}: holds no whole state to go on from; start over: leave --resume out, with --run.overwrite true`,
+        );
+      const run = new Run(config, folder, resumed, output);
+      if (resumed) run.print(`${dir}: going on after step ${resumed.step}`);
+      return run;
+    } catch (error) {
+      folder.release();
+      throw error;
+    }
+  }
+
+  /** The path of a file in the run's folder. */
+  path(name: string): string {
+    return join(this.dir, name);
+  }
+
+  /** The step that the loop is at, or the last that it was at. */
+  get step(): number {
+    return this.#step;
+  }
+
+  /** The last step's number, known once `steps` is called. */
+  get total(): number {
+    if (!this.#options) throw new Error("run.total: not known before run.steps(batches, { total })");
+    return this.#options.total;
+  }
+
+  /** Whether Ctrl-C was pressed: the loop ends with a step that was saved. Long evaluations may look and be short. */
+  get stopping(): boolean {
+    return this.#stopping.asked;
+  }
+
+  /** Steps that were left out because loss or gradient was not finite. */
+  get skipped(): number {
+    return this.#skipped;
+  }
+
+  /** Writes lines to the terminal, above the live line. */
+  print(text: string): void {
+    this.#line.print(text);
+  }
+
+  /**
+   * The steps from the first, or the one after the resumed state, to the last. Until it ends, the first Ctrl-C lets the loop
+   * end as soon as a step was saved, a second ends the process at once.
+   * @throws Error where the batches end before the steps do
+   */
+  async *steps<B>(batches: Batches<B>, options: StepsOptions): AsyncGenerator<{ step: number; batch: B }, void, void> {
+    this.#options = options;
+    this.#begin();
+    const source = new Source(batches);
+    this.#stopping.listen();
+    try {
+      while (this.#step < options.total && !this.#stopping.ends(this.#step, this.#saved)) {
+        this.#step++;
+        const batch = await source.next(this.#step);
+        const start = performance.now();
+        yield { step: this.#step, batch };
+        if (!this.#extra && this.#tokens > 0)
+          this.#speeds.push({ ms: performance.now() - start, tokens: this.#tokens });
+        if (this.#speeds.length > window) this.#speeds.shift();
+        this.#extra = false;
+        this.#tokens = 0;
+        // The first step, in which kernels are compiled, says nothing about the time left.
+        if (this.#loopStep < 0) [this.#loopStep, this.#loopStart] = [this.#step, performance.now()];
+      }
+    } finally {
+      await source.close();
+      this.#stopping.leave();
+      this.#line.end();
+    }
+  }
+
+  /**
+   * Notes a step's figures and shows them. May be called several times for a step, and later than it, but in order: losses can be
+   * read from the GPU while the next step runs. A loss or gradient norm that is not finite counts as {@link skip}.
+   * @throws DivergedError as skip does; Error where steps come out of order
+   */
+  log(figures: StepLog): void {
+    const metrics = this.#begin();
+    const { step, loss, gradNorm, tokens, valLoss } = figures;
+    if (isBad(loss) || isBad(gradNorm)) {
+      this.skip(step, figures);
+      return;
+    }
+    const speed = loss === undefined ? undefined : this.tokensPerSecond;
+    const rate = speed === undefined ? {} : { tokensPerSecond: Math.round(speed) };
+    this.#try("metrics.jsonl", () => metrics.add({ ...figures, ...rate, seconds: this.#seconds() }));
+    if (tokens !== undefined) this.#tokens = tokens;
+    if (valLoss !== undefined) this.print(evaluationText(figures, metrics.last?.loss));
+    if (loss === undefined) return;
+    this.#broken = [];
+    this.#line.show(this.#parts(figures), step === this.#options?.total);
+  }
+
+  /**
+   * Notes a step whose update was left out because its loss or gradient was not finite. `log` does so by itself.
+   * @throws DivergedError with a report when it is the fifth in a row
+   */
+  skip(step: number, figures: Omit<StepLog, "step">): void {
+    const metrics = this.#begin();
+    const loss = figures.loss ?? Number.NaN;
+    this.#skipped++;
+    this.#broken.push({ ...figures, loss, step });
+    const line = { ...figures, loss, step, skipped: true, seconds: this.#seconds() };
+    this.#try("metrics.jsonl", () => metrics.add(line));
+    const norm = figures.gradNorm === undefined ? "" : `, gradient norm ${figure(figures.gradNorm)}`;
+    const inARow = `${this.#broken.length} in a row, ${patience} stop the run`;
+    this.print(`step ${step}: loss ${figure(loss)}${norm}: the step is skipped (${inARow})`);
+    if (this.#broken.length < patience) return;
+    this.#flush();
+    const { recipe } = this.#config[origin];
+    throw new DivergedError(
+      divergedText({ recipe, dir: this.dir, broken: this.#broken, good: metrics.last, saved: this.#saved }),
+    );
+  }
+
+  /**
+   * Whether something is due at this step: every `config[what].every` steps, and at the last; for `"save"` also when the run is
+   * being stopped. With `every` 0 only then.
+   */
+  due(what: string, step: number): boolean {
+    const group = (this.#config as unknown as Record<string, { every?: unknown } | undefined>)[what];
+    const every = group?.every;
+    if (typeof every !== "number") throw new Error(`run.due: the config has no ${what}.every`);
+    const stops = what === "save" && this.#stopping.asked;
+    const due = (every > 0 && step % every === 0) || step === this.total || stops;
+    this.#extra ||= due;
+    return due;
+  }
+
+  /** Prints samples and adds them to samples.md; `text` is what followed the prompt. */
+  sample(step: number, samples: readonly Sample[]): void {
+    this.#begin();
+    const lines = samples.map(({ prompt, text }) => `  ${prompt}│${text.replace(/\s*\n\s*/g, " ⏎ ")}`);
+    this.print([`step ${step}  samples`, ...lines].join("\n"));
+    this.#try("samples.md", () => addSamples(this.path("samples.md"), step, samples));
+  }
+
+  /**
+   * Saves the state of a step, with the metrics up to it; the last two states are kept. Where that fails, as on a full disk, the run
+   * goes on, the failure is printed and counted, and the last good state stays.
+   * @returns whether it was saved
+   * @throws Error where the step's loss was not logged yet: a resumed run would lack it
+   */
+  async save(step: number, state: StateToSave): Promise<boolean> {
+    if (this.#begin().lastStep < step) throw new Error(`run.save: log step ${step} before saving it`);
+    this.#extra = true;
+    this.#flush();
+    try {
+      await saveState(this.path("state"), step, state);
+      this.#saved = step;
+      return true;
+    } catch (error) {
+      if (!(error instanceof FileError)) throw error;
+      this.#failedSaves++;
+      this.#stopping.gaveUp(step);
+      const good =
+        this.#saved > 0 ? `the last good state is that of step ${this.#saved}` : "there is no good state yet";
+      this.print(
+        `WARNING: step ${step} is not saved: ${error.message}\n  ${good}; ${this.#failedSaves} failed so far; the run goes on`,
+      );
+      return false;
+    }
+  }
+
+  /**
+   * Ends the run: writes what is left, and prints what came of it, where it lies and what to do next. A run stopped by Ctrl-C exits
+   * with code 130, one whose last state could not be saved with 1.
+   * @param next the command to go on with, such as `bun recipes/eval.ts --run out/pretrain`
+   */
+  finish({ next }: { next?: string } = {}): void {
+    const metrics = this.#begin();
+    this.#flush();
+    this.#line.end();
+    const { recipe } = this.#config[origin];
+    const done = this.#step >= this.total;
+    this.print(
+      summaryText({
+        dir: this.dir,
+        step: this.#step,
+        total: this.total,
+        skipped: this.#skipped,
+        seconds: this.#seconds(),
+        metrics,
+      }),
+    );
+    if (!done) {
+      const command = `bun recipes/${recipe}.ts --resume ${this.dir}`;
+      this.print(this.#saved > 0 ? `  go on after step ${this.#saved}:  ${command}` : "  no state was saved");
+    } else if (next !== undefined) this.print(`  next:  ${next}`);
+    for (const [what, times] of this.#troubles) this.print(`  WARNING: ${what} could not be written ${times} times`);
+    if (this.#failedSaves > 0) this.print(`  WARNING: the state could not be saved ${this.#failedSaves} times`);
+    if (!done && this.stopping) process.exitCode = this.#stopping.exitCode;
+    else if (this.#failedSaves > 0 && this.#saved < this.#step) process.exitCode = 1;
+    this.#folder.release();
+  }
+
+  /** Over the last steps that did nothing but train; undefined before there are any. */
+  get tokensPerSecond(): number | undefined {
+    const ms = this.#speeds.reduce((sum, speed) => sum + speed.ms, 0);
+    return ms > 0 ? (this.#speeds.reduce((sum, speed) => sum + speed.tokens, 0) / ms) * 1000 : undefined;
+  }
+
+  /** Once: the folder becomes this run's, with its config and a log that ends where the run goes on. */
+  #begin(): MetricsLog {
+    if (this.#metrics) return this.#metrics;
+    this.#folder.begin();
+    writeFileAtomic(this.path("config.jsonc"), configText(this.#config));
+    this.#metrics = new MetricsLog(this.path("metrics.jsonl"), this.resumed?.step);
+    this.#earlier = Number(this.#metrics.last?.seconds ?? 0);
+    this.#skipped = this.#metrics.skipped;
+    if (this.resumed) writeFileAtomic(this.path("samples.md"), samplesUpTo(this.path("samples.md"), this.resumed.step));
+    return this.#metrics;
+  }
+
+  #flush(): void {
+    const metrics = this.#begin();
+    this.#try("metrics.jsonl", () => metrics.flush());
+    this.#try("curve.svg", () =>
+      writeFileAtomic(this.path("curve.svg"), curveSvg(this.dir, metrics.loss, metrics.valLoss)),
+    );
+  }
+
+  /** Runs what writes a file that a run can do without for a while: a full disk is told, counted and outlived. */
+  #try(what: string, write: () => void): void {
+    try {
+      write();
+    } catch (error) {
+      if (codeOf(error) === undefined) throw error;
+      const times = (this.#troubles.get(what) ?? 0) + 1;
+      this.#troubles.set(what, times);
+      if (times === 1) this.print(`WARNING: ${this.path(what)}: ${(error as Error).message}; the run goes on`);
+    }
+  }
+
+  /** Of training, all sessions, to the millisecond. */
+  #seconds(): number {
+    return Math.round(this.#earlier * 1000 + performance.now() - this.#start) / 1000;
+  }
+
+  #parts({ step, loss, learningRate, gradNorm, memory }: StepLog): Part[] {
+    const { total, flopsPerToken, peakFlops } = this.#options ?? { total: step };
+    const speed = this.tokensPerSecond;
+    const share = speed && flopsPerToken && peakFlops ? (speed * flopsPerToken) / peakFlops : undefined;
+    const done = this.#step - this.#loopStep;
+    const left =
+      this.#loopStep > 0 && done > 0
+        ? ((performance.now() - this.#loopStart) / done) * (total - this.#step)
+        : undefined;
+    const parts: [string, string | undefined][] = [
+      ["step", `${step}/${total}`],
+      ["loss", loss === undefined ? undefined : figure(loss)],
+      ["", left === undefined ? undefined : `${duration(left / 1000)} left`],
+      ["", speed === undefined ? undefined : `${short(speed)} tok/s`],
+      ["lr", learningRate === undefined ? undefined : figure(learningRate)],
+      ["grad", gradNorm === undefined ? undefined : figure(gradNorm)],
+      ["", share === undefined ? undefined : `${Math.round(share * 100)}% of matmul peak`],
+      ["", memory === undefined ? undefined : bytes(memory)],
+    ];
+    return parts.filter((part): part is [string, string] => part[1] !== undefined);
+  }
+}
+
+const isBad = (value: number | undefined) => value !== undefined && !Number.isFinite(value);
