@@ -1,12 +1,15 @@
-import { kernel, type Target } from "../framework/device/kernel.ts";
+import { kernel } from "../framework/device/kernel.ts";
 import {
   type AttentionShape,
   type AttentionTuning,
   attentionBytes,
   attentionFlops,
+  attentionTuning,
   attentionUniformTypes,
+  pickAttention,
+  validAttention,
 } from "./shared/attention.ts";
-import { forwardBroadcast } from "./shared/attentionForward.ts";
+import { forwardBroadcast, forwardTiles } from "./shared/attentionForward.ts";
 
 export { type AttentionCall, type AttentionShape, type AttentionStrides, attentionLaunch } from "./shared/attention.ts";
 
@@ -34,9 +37,9 @@ export const attention = kernel<AttentionShape, AttentionTuning>({
     spans: "vec2u",
   }),
   uniforms: attentionUniformTypes,
-  tuning: { variant: [0], rows: [16, 8, 4, 2, 1, 32], lanes: [8, 4, 16, 32] },
-  valid: (_, { lanes }, target) => target.subgroups && target.subgroupSize === lanes,
-  pick: ({ few }, target: Target) => ({ variant: 0, rows: few || 16, lanes: target.subgroupSize || 8 }),
+  tuning: attentionTuning,
+  valid: validAttention,
+  pick: ({ few }, target) => pickAttention(few || 16, target),
   workgroups: ({ group }, { rows }, { queries, heads, batch }) => [
     Math.ceil((queries * group) / rows),
     heads / group,
@@ -46,5 +49,5 @@ export const attention = kernel<AttentionShape, AttentionTuning>({
     flops: attentionFlops(2)(shape, uniforms),
     bytes: attentionBytes(2, 2)(shape, uniforms),
   }),
-  wgsl: forwardBroadcast,
+  wgsl: (shape, tuning) => (tuning.variant === 0 ? forwardBroadcast(shape, tuning) : forwardTiles(shape)),
 });

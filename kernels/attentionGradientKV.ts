@@ -4,9 +4,12 @@ import {
   type AttentionTuning,
   attentionBytes,
   attentionFlops,
+  attentionTuning,
   attentionUniformTypes,
+  pickAttention,
+  validAttention,
 } from "./shared/attention.ts";
-import { gradientKVBroadcast } from "./shared/attentionBackward.ts";
+import { gradientKVBroadcast, gradientKVTiles } from "./shared/attentionBackward.ts";
 
 /**
  * dk and dv of {@link attention}, summed over the query heads of each group in a fixed order. They lie as k and v do.
@@ -29,13 +32,13 @@ export const attentionGradientKV = kernel<AttentionShape, AttentionTuning>({
     return { q: quad, k: quad, v: quad, dO: quad, dk: quad, dv: quad, stats: "vec2f", spans: "vec2u" };
   },
   uniforms: attentionUniformTypes,
-  tuning: { variant: [0], rows: [8, 16, 4], lanes: [8, 4, 16, 32] },
-  valid: (_, { lanes }, target) => target.subgroups && target.subgroupSize === lanes,
-  pick: (_, target) => ({ variant: 0, rows: 8, lanes: target.subgroupSize || 8 }),
+  tuning: attentionTuning,
+  valid: validAttention,
+  pick: (_, target) => pickAttention(8, target),
   workgroups: ({ group }, { rows }, { keys, heads, batch }) => [Math.ceil(keys / rows), heads / group, batch],
   cost: (shape, uniforms) => ({
     flops: attentionFlops(4)(shape, uniforms),
     bytes: attentionBytes(2, 4)(shape, uniforms),
   }),
-  wgsl: gradientKVBroadcast,
+  wgsl: (shape, tuning) => (tuning.variant === 0 ? gradientKVBroadcast(shape, tuning) : gradientKVTiles(shape)),
 });

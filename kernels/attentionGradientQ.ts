@@ -4,9 +4,12 @@ import {
   type AttentionTuning,
   attentionBytes,
   attentionFlops,
+  attentionTuning,
   attentionUniformTypes,
+  pickAttention,
+  validAttention,
 } from "./shared/attention.ts";
-import { gradientQBroadcast } from "./shared/attentionBackward.ts";
+import { gradientQBroadcast, gradientQTiles } from "./shared/attentionBackward.ts";
 
 /**
  * dq of {@link attention}, from dO (which lies as q does) and the `stats` of `attentionDelta`. Scores are computed again,
@@ -28,9 +31,9 @@ export const attentionGradientQ = kernel<AttentionShape, AttentionTuning>({
     return { q: quad, k: quad, v: quad, dO: quad, dq: quad, stats: "vec2f", spans: "vec2u" };
   },
   uniforms: attentionUniformTypes,
-  tuning: { variant: [0], rows: [16, 8, 4], lanes: [8, 4, 16, 32] },
-  valid: (_, { lanes }, target) => target.subgroups && target.subgroupSize === lanes,
-  pick: (_, target) => ({ variant: 0, rows: 16, lanes: target.subgroupSize || 8 }),
+  tuning: attentionTuning,
+  valid: validAttention,
+  pick: (_, target) => pickAttention(16, target),
   workgroups: ({ group }, { rows }, { queries, heads, batch }) => [
     Math.ceil((queries * group) / rows),
     heads / group,
@@ -40,5 +43,5 @@ export const attentionGradientQ = kernel<AttentionShape, AttentionTuning>({
     flops: attentionFlops(3)(shape, uniforms),
     bytes: attentionBytes(3, 2)(shape, uniforms),
   }),
-  wgsl: gradientQBroadcast,
+  wgsl: (shape, tuning) => (tuning.variant === 0 ? gradientQBroadcast(shape, tuning) : gradientQTiles(shape)),
 });

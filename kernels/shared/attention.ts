@@ -1,4 +1,4 @@
-import type { Scalar, Tuning, Uniforms } from "../../framework/device/kernel.ts";
+import type { Scalar, Target, Tuning, Uniforms } from "../../framework/device/kernel.ts";
 
 /** Elements from one batch row, token and head to the next; a head's elements stand side by side. */
 export interface AttentionStrides {
@@ -51,6 +51,29 @@ export interface AttentionTuning extends Tuning {
   rows: number;
   /** Lanes of a workgroup; in variant 0 the adapter's subgroup. */
   lanes: number;
+}
+
+/** Rows and lanes of the tiled variants: lanes stand 8 by 8 and have four rows of each side. */
+export const TILE = 32;
+export const TILE_LANES = 64;
+
+/** Each variant's own values only. The rows of a subgroup are `choices`, those of a tile are fixed. */
+export const attentionTuning = {
+  variant: [0, 1],
+  rows: [16, 8, 4, 2, 1, TILE],
+  lanes: [8, 4, 16, 32, TILE_LANES],
+} as const;
+
+export function validAttention(_: AttentionShape, { variant, rows, lanes }: AttentionTuning, target: Target): boolean {
+  if (variant === 1) return rows === TILE && lanes === TILE_LANES;
+  return rows < TILE && target.subgroups && target.subgroupSize === lanes;
+}
+
+/** On a CPU the fewest loads per multiplication win: rows in registers. On a GPU shared memory and more lanes. */
+export function pickAttention(rows: number, target: Target): AttentionTuning {
+  const { subgroupSize: lanes } = target;
+  if (target.class === "software" && target.subgroups && lanes >= 4 && lanes <= 32) return { variant: 0, rows, lanes };
+  return { variant: 1, rows: TILE, lanes: TILE_LANES };
 }
 
 /** Strides are in vectors of four elements. */
@@ -135,7 +158,7 @@ export const rowAddress = (batch: string, token: string, head: string): string =
 /**
  * WGSL that all variants share. Rows of queries are numbered token by token, and within a token head by head of the group:
  * `rowOf(n)` is where row n begins in q (in vectors), `statOf(n)` its place in lse and stats, `limitOf(n)` the key behind the last that it sees,
- * `lastLimit` that of the tile's last row.
+ * `lastLimit` that of the tile's last row, `lseOf` a row's logarithmic sum from its top, in powers of two, and its sum above that.
  */
 export function addressing({ group, causal }: AttentionShape, rows: number): string {
   return `
@@ -144,6 +167,10 @@ export function addressing({ group, causal }: AttentionShape, rows: number): str
     }
     fn statOf(n: u32, group: vec3u) -> u32 {
       return (group.z * u.heads + group.y * ${group}u + n % ${group}u) * u.queries + n / ${group}u;
+    }
+    fn lseOf(top: f32, total: f32) -> f32 {
+      if (total == 0.0) { return bitcast<f32>(0xff800000u | u32(total)); } // -Infinity can't be written as a constant
+      return (top + log2(total)) * 0.69314718;
     }
     fn limitOf(n: u32) -> i32 {
       let all = ${causal ? `i32(n / ${group}u + u.keys) - i32(u.queries) + 1` : "i32(u.keys)"};

@@ -1,11 +1,12 @@
-import { type AttentionShape, type AttentionTuning, addressing } from "./attention.ts";
-import * as tiles from "./attentionBroadcast.ts";
+import { type AttentionShape, type AttentionTuning, addressing, TILE } from "./attention.ts";
+import * as broadcast from "./attentionBroadcast.ts";
+import * as tiles from "./attentionTiles.ts";
 
 /** A subgroup keeps rows of queries and of dO, and dq's sums; keys and values pass by as in the forward kernel. */
 export function gradientQBroadcast(shape: AttentionShape, { rows, lanes }: AttentionTuning): string {
   const { segments, dtype, group } = shape;
-  const tile = tiles.broadcastOf(shape, rows, lanes);
-  const each = (statement: (r: number) => string) => tiles.eachRow(tile, statement);
+  const tile = broadcast.broadcastOf(shape, rows, lanes);
+  const each = (statement: (r: number) => string) => broadcast.eachRow(tile, statement);
   const key = (row: string) => `keyStart + min(s + ${row}, u.keys - 1u) * kvToken`;
   return `
     ${addressing(shape, rows)}
@@ -16,32 +17,32 @@ export function gradientQBroadcast(shape: AttentionShape, { rows, lanes }: Atten
       let kvToken = u.kvToken;
       let keyStart = group.z * u.kvBatch + group.y * u.kvHead;
       let scale = u.scale * 1.44269504;
-      ${tiles.ownRows(tile, (r) => `rowOf(min(row + ${r}, count - 1u), group)`)}
-      ${tiles.columnNames(tile)}
+      ${broadcast.ownRows(tile, (r) => `rowOf(min(row + ${r}, count - 1u), group)`)}
+      ${broadcast.columnNames(tile)}
       ${each((r) => `let limit${r} = limitOf(row + ${r}u); let stat${r} = stats[statOf(min(row + ${r}u, count - 1u), group)];`)}
-      ${tiles.zeros(tile, "sum")}
-      ${segments ? tiles.ownSpans(tile, (r) => `min(row + ${r}u, count - 1u) / ${group}u`) : ""}
+      ${broadcast.zeros(tile, "sum")}
+      ${segments ? broadcast.ownSpans(tile, (r) => `min(row + ${r}u, count - 1u) / ${group}u`) : ""}
       let end = ${segments ? "min(spanEnd, lastLimit(row, count))" : "lastLimit(row, count)"};
       for (var s = ${segments ? "spanStart" : "0u"}; s < end; s += ${4 * lanes}u) {
-        ${tiles.passingRows(tile, key)}
-        ${tiles.dots(tile, [
+        ${broadcast.passingRows(tile, key)}
+        ${broadcast.dots(tile, [
           { sum: "p", own: "q", passing: "k" },
           { sum: "g", own: "dO", passing: "v" },
         ])}
-        let keys = ${tiles.passingNumbers(tile, "s")};
-        ${segments ? tiles.passingSpans("min(vec4u(keys), vec4u(u.keys - 1u))") : ""}
+        let keys = ${broadcast.passingNumbers(tile, "s")};
+        ${segments ? broadcast.passingSpans("min(vec4u(keys), vec4u(u.keys - 1u))") : ""}
         ${each(
           (r) => `{
           let p = exp2(p${r} * scale - stat${r}.x);
-          g${r} = select(vec4f(), p * (g${r} - stat${r}.y), ${tiles.visible(`keys < vec4i(limit${r})`, segments, r)});
+          g${r} = select(vec4f(), p * (g${r} - stat${r}.y), ${broadcast.visible(`keys < vec4i(limit${r})`, segments, r)});
         }`,
         )}
-        ${tiles.accumulate(tile, [{ sum: "sum", weight: "g", passing: "k" }], key)}
+        ${broadcast.accumulate(tile, [{ sum: "sum", weight: "g", passing: "k" }], key)}
       }
       ${each(
         (r) => `if (row + ${r}u < count) {
         let start = rowOf(row + ${r}u, group);
-        ${tiles.writeRow(tile, "dq", dtype, "start", (c) => `sum${r}_${c} * u.scale`)}
+        ${broadcast.writeRow(tile, "dq", dtype, "start", (c) => `sum${r}_${c} * u.scale`)}
       }`,
       )}
     }`;
@@ -50,8 +51,8 @@ export function gradientQBroadcast(shape: AttentionShape, { rows, lanes }: Atten
 /** A subgroup keeps rows of keys and of values, and dk's and dv's sums; the group's rows of queries and of dO pass by. */
 export function gradientKVBroadcast(shape: AttentionShape, { rows, lanes }: AttentionTuning): string {
   const { segments, causal, dtype, group } = shape;
-  const tile = tiles.broadcastOf(shape, rows, lanes);
-  const each = (statement: (r: number) => string) => tiles.eachRow(tile, statement);
+  const tile = broadcast.broadcastOf(shape, rows, lanes);
+  const each = (statement: (r: number) => string) => broadcast.eachRow(tile, statement);
   const query = (row: string) => `rowOf(min(n + ${row}, count - 1u), group)`;
   return `
     ${addressing(shape, rows)}
@@ -61,31 +62,31 @@ export function gradientKVBroadcast(shape: AttentionShape, { rows, lanes }: Atte
       let row = group.x * ${rows}u;
       let keyStart = group.z * u.kvBatch + group.y * u.kvHead;
       let scale = u.scale * 1.44269504;
-      ${tiles.ownRows(tile, (r) => `keyStart + min(row + ${r}, u.keys - 1u) * u.kvToken`)}
-      ${tiles.columnNames(tile)}
-      ${tiles.zeros(tile, "dk")}
-      ${tiles.zeros(tile, "dv")}
-      ${segments ? tiles.ownSpans(tile, (r) => `min(row + ${r}u, u.keys - 1u)`) : ""}
+      ${broadcast.ownRows(tile, (r) => `keyStart + min(row + ${r}, u.keys - 1u) * u.kvToken`)}
+      ${broadcast.columnNames(tile)}
+      ${broadcast.zeros(tile, "dk")}
+      ${broadcast.zeros(tile, "dv")}
+      ${segments ? broadcast.ownSpans(tile, (r) => `min(row + ${r}u, u.keys - 1u)`) : ""}
       let begin = ${causal ? "u32(max(i32(row + u.queries) - i32(u.keys), 0))" : "0u"};
       let end = ${segments ? `spanEnd * ${group}u` : "count"};
       for (var n = ${segments ? "max(spanStart, begin)" : "begin"} * ${group}u; n < end; n += ${4 * lanes}u) {
-        ${tiles.passingRows(tile, query)}
-        ${tiles.dots(tile, [
+        ${broadcast.passingRows(tile, query)}
+        ${broadcast.dots(tile, [
           { sum: "p", own: "k", passing: "q" },
           { sum: "g", own: "v", passing: "dO" },
         ])}
-        let numbers = ${tiles.passingNumbers(tile, "n")};
+        let numbers = ${broadcast.passingNumbers(tile, "n")};
         let limits = vec4i(${[0, 1, 2, 3].map((j) => `limitOf(u32(numbers[${j}]))`)});
         ${[0, 1, 2, 3].map((j) => `let stat${j} = stats[statOf(min(u32(numbers[${j}]), count - 1u), group)];`).join(" ")}
         let lse = vec4f(stat0.x, stat1.x, stat2.x, stat3.x);
         let delta = vec4f(stat0.y, stat1.y, stat2.y, stat3.y);
-        ${segments ? tiles.passingSpans(`min(vec4u(numbers), vec4u(count - 1u)) / vec4u(${group}u)`) : ""}
+        ${segments ? broadcast.passingSpans(`min(vec4u(numbers), vec4u(count - 1u)) / vec4u(${group}u)`) : ""}
         ${each(
           (r) => `
-          p${r} = select(vec4f(), exp2(p${r} * scale - lse), ${tiles.visible(`vec4i(i32(row) + ${r}) < limits`, segments, r)});
+          p${r} = select(vec4f(), exp2(p${r} * scale - lse), ${broadcast.visible(`vec4i(i32(row) + ${r}) < limits`, segments, r)});
           g${r} = p${r} * (g${r} - delta);`,
         )}
-        ${tiles.accumulate(
+        ${broadcast.accumulate(
           tile,
           [
             { sum: "dv", weight: "p", passing: "dO" },
@@ -97,9 +98,75 @@ export function gradientKVBroadcast(shape: AttentionShape, { rows, lanes }: Atte
       ${each(
         (r) => `if (row + ${r}u < u.keys) {
         let start = keyStart + (row + ${r}u) * u.kvToken;
-        ${tiles.writeRow(tile, "dk", dtype, "start", (c) => `dk${r}_${c} * u.scale`)}
-        ${tiles.writeRow(tile, "dv", dtype, "start", (c) => `dv${r}_${c}`)}
+        ${broadcast.writeRow(tile, "dk", dtype, "start", (c) => `dk${r}_${c} * u.scale`)}
+        ${broadcast.writeRow(tile, "dv", dtype, "start", (c) => `dv${r}_${c}`)}
       }`,
       )}
+    }`;
+}
+
+/** The same with shared memory: a workgroup keeps 32 rows of queries and of dO, 32 keys and values pass by. */
+export function gradientQTiles(shape: AttentionShape): string {
+  const { segments, dtype, group, headDim } = shape;
+  const quads = headDim / 4;
+  const { four, fourth } = tiles;
+  const token = (n: string) => `min(${n}, count - 1u) / ${group}u`;
+  return `
+    ${tiles.begin(shape, "queries")}
+    ${tiles.main(shape)}
+      let limits = ${fourth((i) => `limitOf(first + y * 4u + ${i}u)`, "i")};
+      ${four((i) => `let stat${i} = stats[statOf(min(first + y * 4u + ${i}u, count - 1u), group)];`)}
+      let lse = ${fourth((i) => `stat${i}.x`)};
+      let delta = ${fourth((i) => `stat${i}.y`)};
+      ${segments ? tiles.ownSpans((r) => token(`first + ${r}`)) : ""}
+      let end = ${segments ? "min(spanEnd, lastLimit(first, count))" : "lastLimit(first, count)"};
+      ${tiles.zeros(quads, "sum")}
+      for (var s = ${segments ? "spanStart" : "0u"}; s < end; s += ${TILE}u) {
+        passing = s;
+        ${tiles.dots(quads, { sum: "p", own: "q", passing: "k" })}
+        ${tiles.dots(quads, { sum: "g", own: "dO", passing: "v" })}
+        ${four((j) => {
+          const key = `s + x + ${8 * j}u`;
+          const seen = tiles.visible(`vec4i(i32(${key})) < limits`, segments, `min(${key}, u.keys - 1u)`);
+          return `g${j} = select(vec4f(), exp2(p${j} * scale - lse) * (g${j} - delta), ${seen});`;
+        })}
+        ${tiles.accumulate(quads, { sum: "sum", weight: "g", passing: "k" })}
+      }
+      ${tiles.writeRows(quads, "dq", dtype, "sum", "count", () => "u.scale")}
+    }`;
+}
+
+/** The same with shared memory: a workgroup keeps 32 rows of keys and of values, 32 rows of queries and of dO pass by. */
+export function gradientKVTiles(shape: AttentionShape): string {
+  const { segments, causal, dtype, group, headDim } = shape;
+  const quads = headDim / 4;
+  const { four } = tiles;
+  return `
+    ${tiles.begin(shape, "keys")}
+    ${tiles.main(shape)}
+      let keys = vec4i(i32(first + y * 4u)) + vec4i(0, 1, 2, 3);
+      ${segments ? tiles.ownSpans((r) => `min(first + ${r}, u.keys - 1u)`) : ""}
+      let begin = ${causal ? "u32(max(i32(first + u.queries) - i32(u.keys), 0))" : "0u"};
+      let end = ${segments ? `spanEnd * ${group}u` : "count"};
+      ${tiles.zeros(quads, "dk")}
+      ${tiles.zeros(quads, "dv")}
+      for (var n = ${segments ? "max(spanStart, begin)" : "begin"} * ${group}u; n < end; n += ${TILE}u) {
+        passing = n;
+        ${tiles.dots(quads, { sum: "p", own: "k", passing: "q" })}
+        ${tiles.dots(quads, { sum: "g", own: "v", passing: "dO" })}
+        ${four((j) => {
+          const query = `min(n + x + ${8 * j}u, count - 1u)`;
+          const seen = tiles.visible(`keys < vec4i(limitOf(n + x + ${8 * j}u))`, segments, `${query} / ${group}u`);
+          return `{
+          let stat = stats[statOf(${query}, group)];
+          p${j} = select(vec4f(), exp2(p${j} * scale - stat.x), ${seen});
+          g${j} = p${j} * (g${j} - stat.y);
+        }`;
+        })}
+        ${tiles.accumulate(quads, { sum: "dv", weight: "p", passing: "dO" })}
+        ${tiles.accumulate(quads, { sum: "dk", weight: "g", passing: "q" })}
+      }
+      ${tiles.writeRows(quads, "dk", dtype, "dk", "u.keys", () => "u.scale")}
+      ${tiles.writeRows(quads, "dv", dtype, "dv", "u.keys", () => "1.0")}
     }`;
 }

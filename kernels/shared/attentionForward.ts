@@ -1,5 +1,6 @@
-import { type AttentionShape, type AttentionTuning, addressing } from "./attention.ts";
-import * as tiles from "./attentionBroadcast.ts";
+import { type AttentionShape, type AttentionTuning, addressing, TILE, TILE_LANES } from "./attention.ts";
+import * as broadcast from "./attentionBroadcast.ts";
+import * as tiles from "./attentionTiles.ts";
 
 /**
  * A subgroup keeps `rows` rows of queries and their sums; keys pass by, 4 · lanes at a time. A score's lane is its key's;
@@ -7,9 +8,9 @@ import * as tiles from "./attentionBroadcast.ts";
  */
 export function forwardBroadcast(shape: AttentionShape, { rows, lanes }: AttentionTuning): string {
   const { segments, dtype, group } = shape;
-  const tile = tiles.broadcastOf(shape, rows, lanes);
-  const each = (statement: (r: number) => string) => tiles.eachRow(tile, statement);
-  const columns = tiles.columnsOf(tile);
+  const tile = broadcast.broadcastOf(shape, rows, lanes);
+  const each = (statement: (r: number) => string) => broadcast.eachRow(tile, statement);
+  const columns = broadcast.columnsOf(tile);
   const key = (row: string) => `keyStart + min(s + ${row}, u.keys - 1u) * kvToken`;
   return `
     ${addressing(shape, rows)}
@@ -20,20 +21,20 @@ export function forwardBroadcast(shape: AttentionShape, { rows, lanes }: Attenti
       let kvToken = u.kvToken;
       let keyStart = group.z * u.kvBatch + group.y * u.kvHead;
       let scale = u.scale * 1.44269504;
-      ${tiles.ownRows(tile, (r) => `rowOf(min(row + ${r}, count - 1u), group)`)}
-      ${tiles.columnNames(tile)}
+      ${broadcast.ownRows(tile, (r) => `rowOf(min(row + ${r}, count - 1u), group)`)}
+      ${broadcast.columnNames(tile)}
       ${each((r) => `let limit${r} = limitOf(row + ${r}u); var top${r} = -1e30; var total${r} = 0.0;`)}
-      ${tiles.zeros(tile, "o")}
-      ${segments ? tiles.ownSpans(tile, (r) => `min(row + ${r}u, count - 1u) / ${group}u`) : ""}
+      ${broadcast.zeros(tile, "o")}
+      ${segments ? broadcast.ownSpans(tile, (r) => `min(row + ${r}u, count - 1u) / ${group}u`) : ""}
       let end = ${segments ? "min(spanEnd, lastLimit(row, count))" : "lastLimit(row, count)"};
       for (var s = ${segments ? "spanStart" : "0u"}; s < end; s += ${4 * lanes}u) {
-        ${tiles.passingRows(tile, key)}
-        ${tiles.dots(tile, [{ sum: "p", own: "q", passing: "k" }])}
-        let keys = ${tiles.passingNumbers(tile, "s")};
-        ${segments ? tiles.passingSpans("min(vec4u(keys), vec4u(u.keys - 1u))") : ""}
+        ${broadcast.passingRows(tile, key)}
+        ${broadcast.dots(tile, [{ sum: "p", own: "q", passing: "k" }])}
+        let keys = ${broadcast.passingNumbers(tile, "s")};
+        ${segments ? broadcast.passingSpans("min(vec4u(keys), vec4u(u.keys - 1u))") : ""}
         ${each(
           (r) => `{
-          p${r} = select(vec4f(-2e30), p${r} * scale, ${tiles.visible(`keys < vec4i(limit${r})`, segments, r)});
+          p${r} = select(vec4f(-2e30), p${r} * scale, ${broadcast.visible(`keys < vec4i(limit${r})`, segments, r)});
           let pair = max(p${r}.xy, p${r}.zw);
           let top = max(top${r}, subgroupMax(max(pair.x, pair.y)));
           p${r} = exp2(p${r} - top);
@@ -43,7 +44,7 @@ export function forwardBroadcast(shape: AttentionShape, { rows, lanes }: Attenti
           ${columns.map((c) => `o${r}_${c} *= shrink;`).join(" ")}
         }`,
         )}
-        ${tiles.accumulate(tile, [{ sum: "o", weight: "p", passing: "v" }], key)}
+        ${broadcast.accumulate(tile, [{ sum: "o", weight: "p", passing: "v" }], key)}
       }
       ${each(
         (r) => `{
@@ -52,10 +53,64 @@ export function forwardBroadcast(shape: AttentionShape, { rows, lanes }: Attenti
         if (n < count) {
           let share = select(1.0 / total, 0.0, total == 0.0);
           let start = rowOf(n, group);
-          ${tiles.writeRow(tile, "o", dtype, "start", (c) => `o${r}_${c} * share`)}
-          if (lane == 0u) { lse[statOf(n, group)] = select((top${r} + log2(total)) * 0.69314718, bitcast<f32>(0xff800000u | (n >> 31u)), total == 0.0); }
+          ${broadcast.writeRow(tile, "o", dtype, "start", (c) => `o${r}_${c} * share`)}
+          if (lane == 0u) { lse[statOf(n, group)] = lseOf(top${r}, total); }
         }
       }`,
       )}
+    }`;
+}
+
+/** The same with shared memory: a workgroup keeps 32 rows of queries, 32 keys pass by, a lane has four of each. */
+export function forwardTiles(shape: AttentionShape): string {
+  const { segments, dtype, group, headDim } = shape;
+  const quads = headDim / 4;
+  const { four, fourth } = tiles;
+  const token = (n: string) => `min(${n}, count - 1u) / ${group}u`;
+  const joined = (of: string, join: (a: string, b: string) => string) => `
+        join[lane] = ${of};
+        workgroupBarrier();
+        ${of} = join[y * 8u];
+        for (var i = 1u; i < 8u; i++) { ${of} = ${join(of, "join[y * 8u + i]")}; }`;
+  return `
+    ${tiles.begin(shape, "queries")}
+    var<workgroup> join: array<vec4f, ${TILE_LANES}>;
+    ${tiles.main(shape)}
+      let limits = ${fourth((i) => `limitOf(first + y * 4u + ${i}u)`, "i")};
+      ${segments ? tiles.ownSpans((r) => token(`first + ${r}`)) : ""}
+      let end = ${segments ? "min(spanEnd, lastLimit(first, count))" : "lastLimit(first, count)"};
+      var top = vec4f(-1e30);
+      var total = vec4f();
+      ${tiles.zeros(quads, "o")}
+      for (var s = ${segments ? "spanStart" : "0u"}; s < end; s += ${TILE}u) {
+        passing = s;
+        ${tiles.dots(quads, { sum: "p", own: "q", passing: "k" })}
+        ${four((j) => {
+          const key = `s + x + ${8 * j}u`;
+          const seen = tiles.visible(`vec4i(i32(${key})) < limits`, segments, `min(${key}, u.keys - 1u)`);
+          return `p${j} = select(vec4f(-2e30), p${j} * scale, ${seen});`;
+        })}
+        var peak = max(max(p0, p1), max(p2, p3));
+        ${joined("peak", (a, b) => `max(${a}, ${b})`)}
+        peak = max(peak, top);
+        let shrink = exp2(top - peak);
+        top = peak;
+        ${four((j) => `p${j} = exp2(p${j} - top);`)}
+        total = total * shrink + p0 + p1 + p2 + p3;
+        ${four((i) =>
+          tiles
+            .columnsOf(quads)
+            .map((c) => `o${i}_${c} *= shrink[${i}];`)
+            .join(" "),
+        )}
+        ${tiles.accumulate(quads, { sum: "o", weight: "p", passing: "v" })}
+      }
+      workgroupBarrier();
+      ${joined("total", (a, b) => `${a} + ${b}`)}
+      let share = select(vec4f(1.0) / total, vec4f(), total == vec4f());
+      ${tiles.writeRows(quads, "o", dtype, "o", "count", (i) => `share[${i}]`)}
+      if (x == 0u) {
+        ${four((i) => `if (first + y * 4u + ${i}u < count) { lse[statOf(first + y * 4u + ${i}u, group)] = lseOf(top[${i}], total[${i}]); }`)}
+      }
     }`;
 }
