@@ -4,4 +4,4 @@ export { progressBar } from "./live.ts";
 export { main } from "./main.ts";
 export { Run, type StepsOptions } from "./run.ts";
 export { count, key } from "./schema.ts";
-export { latestState, saveState } from "./state.ts";
+export { latestState, type SavedState, type StateToSave, saveState } from "./state.ts";

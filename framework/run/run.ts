@@ -42,11 +42,11 @@ const window = 50;
  * Steps are counted from 1: a line of metrics.jsonl, a sample or a state of step 100 belongs to the model after 100 steps, and the loss
  * of step 100 is that of its batch before its update.
  */
-export class Run {
+export class Run<Meta = unknown> {
   /** The run's folder. */
   readonly dir: string;
   /** What to go on from; undefined for a new run. Its `step` is done, the loop begins with the next. */
-  readonly resumed: SavedState | undefined;
+  readonly resumed: SavedState<Meta> | undefined;
 
   readonly #config: RunConfig;
   readonly #folder: RunFolder;
@@ -58,6 +58,7 @@ export class Run {
   #step: number;
   #saved: number;
   #failedSaves = 0;
+  #saveFailed = false;
   #troubles = new Map<string, number>();
   #broken: StepLog[] = [];
   #speeds: { ms: number; tokens: number }[] = [];
@@ -70,7 +71,7 @@ export class Run {
   #earlier = 0;
   #skipped = 0;
 
-  private constructor(config: RunConfig, folder: RunFolder, resumed: SavedState | undefined, output: Output) {
+  private constructor(config: RunConfig, folder: RunFolder, resumed: SavedState<Meta> | undefined, output: Output) {
     this.#config = config;
     this.#folder = folder;
     this.dir = config.run.dir;
@@ -81,21 +82,22 @@ export class Run {
   }
 
   /**
-   * Takes the run's folder and, where the config says resume, finds the newest whole state in it.
+   * Takes the run's folder and, where the config says resume, finds the newest whole state in it. `Meta` is the type of what
+   * the recipe saves as `meta`.
    * @throws FileError where the folder holds another run (see `takeFolder`), ConfigError where there is no state to go on from
    */
-  static async open(config: RunConfig, output: Output = process.stdout): Promise<Run> {
+  static async open<Meta>(config: RunConfig, output: Output = process.stdout): Promise<Run<Meta>> {
     const say = (text: string) => void output.write(`${text}\n`);
     const { resume } = config[origin];
     const { dir } = config.run;
     const folder = takeFolder(config, say);
     try {
-      const resumed = resume === undefined ? undefined : await latestState(join(dir, "state"), say);
+      const resumed = resume === undefined ? undefined : await latestState<Meta>(join(dir, "state"), say);
       if (resume !== undefined && !resumed)
         throw new ConfigError(
           `${join(dir, "state")}: holds no whole state to go on from; start over: leave --resume out, with --run.overwrite true`,
         );
-      const run = new Run(config, folder, resumed, output);
+      const run = new Run<Meta>(config, folder, resumed, output);
       if (resumed) run.print(`${dir}: going on after step ${resumed.step}`);
       return run;
     } catch (error) {
@@ -168,13 +170,14 @@ export class Run {
 
   /**
    * Notes a step's figures and shows them. May be called several times for a step, and later than it, but in order: losses can be
-   * read from the GPU while the next step runs. A loss or gradient norm that is not finite counts as {@link skip}.
+   * read from the GPU while the next step runs. `skipped`, or a loss or gradient norm that is not finite, counts as {@link skip}.
    * @throws DivergedError as skip does; Error where steps come out of order
    */
-  log(figures: StepLog): void {
+  log(entry: StepLog & { skipped?: boolean }): void {
     const metrics = this.#begin();
+    const { skipped = false, ...figures } = entry;
     const { step, loss, gradNorm, tokens, valLoss } = figures;
-    if (isBad(loss) || isBad(gradNorm)) {
+    if (skipped || isBad(loss) || isBad(gradNorm)) {
       this.skip(step, figures);
       return;
     }
@@ -224,44 +227,51 @@ export class Run {
     return due;
   }
 
-  /** Prints samples and adds them to samples.md; `text` is what followed the prompt. */
-  sample(step: number, samples: readonly Sample[]): void {
+  /** Prints samples, each as it comes, and adds them to samples.md; `text` is what followed the prompt. */
+  async sample(step: number, samples: Iterable<Sample> | AsyncIterable<Sample>): Promise<void> {
     this.#begin();
-    const lines = samples.map(({ prompt, text }) => `  ${prompt}│${text.replace(/\s*\n\s*/g, " ⏎ ")}`);
-    this.print([`step ${step}  samples`, ...lines].join("\n"));
-    this.#try("samples.md", () => addSamples(this.path("samples.md"), step, samples));
+    this.#extra = true;
+    const made: Sample[] = [];
+    this.print(`step ${step}  samples`);
+    for await (const sample of samples) {
+      made.push(sample);
+      this.print(`  ${sample.prompt}│${sample.text.replace(/\s*\n\s*/g, " ⏎ ")}`);
+    }
+    this.#try("samples.md", () => addSamples(this.path("samples.md"), step, made));
   }
 
   /**
    * Saves the state of a step, with the metrics up to it; the last two states are kept. Where that fails, as on a full disk, the run
    * goes on, the failure is printed and counted, and the last good state stays.
+   * @param also writes what else belongs to the step, such as the model; it may fail in the same way
    * @returns whether it was saved
    * @throws Error where the step's loss was not logged yet: a resumed run would lack it
    */
-  async save(step: number, state: StateToSave): Promise<boolean> {
+  async save(step: number, state: StateToSave, also?: () => void | Promise<void>): Promise<boolean> {
     if (this.#begin().lastStep < step) throw new Error(`run.save: log step ${step} before saving it`);
     this.#extra = true;
     this.#flush();
     try {
       await saveState(this.path("state"), step, state);
       this.#saved = step;
+      await also?.();
+      this.#saveFailed = false;
       return true;
     } catch (error) {
       if (!(error instanceof FileError)) throw error;
       this.#failedSaves++;
+      this.#saveFailed = true;
       this.#stopping.gaveUp(step);
       const good =
         this.#saved > 0 ? `the last good state is that of step ${this.#saved}` : "there is no good state yet";
-      this.print(
-        `WARNING: step ${step} is not saved: ${error.message}\n  ${good}; ${this.#failedSaves} failed so far; the run goes on`,
-      );
+      this.print(`WARNING: saving step ${step}: ${error.message}\n  the run goes on; ${good}`);
       return false;
     }
   }
 
   /**
    * Ends the run: writes what is left, and prints what came of it, where it lies and what to do next. A run stopped by Ctrl-C exits
-   * with code 130, one whose last state could not be saved with 1.
+   * with code 130, one whose last save failed with 1.
    * @param next the command to go on with, such as `bun recipes/eval.ts --run out/pretrain`
    */
   finish({ next }: { next?: string } = {}): void {
@@ -287,7 +297,7 @@ export class Run {
     for (const [what, times] of this.#troubles) this.print(`  WARNING: ${what} could not be written ${times} times`);
     if (this.#failedSaves > 0) this.print(`  WARNING: the state could not be saved ${this.#failedSaves} times`);
     if (!done && this.stopping) process.exitCode = this.#stopping.exitCode;
-    else if (this.#failedSaves > 0 && this.#saved < this.#step) process.exitCode = 1;
+    else if (this.#saveFailed) process.exitCode = 1;
     this.#folder.release();
   }
 

@@ -7,22 +7,21 @@ import { openSafetensors, type TensorsToWrite, writeSafetensors } from "../check
 import { type Checkpoint, readJsonObject } from "../checkpoint/source.ts";
 import { removeStale } from "../checkpoint/temporary.ts";
 
-export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
-
 export interface StateToSave {
   /** Weights, moments and what else is large. A tensor's data may be a function, called when its turn comes. */
   tensors: TensorsToWrite;
-  /** What is small: data position, random state, the optimizer's step, the loss scale. */
-  meta: Json;
+  /** What is small, as JSON: data position, random state, the optimizer's step, the loss scale. */
+  meta: unknown;
 }
 
-export interface SavedState {
+/** `Meta` is what the caller saved; the checksum shows that it is the same text, not that it is of this type. */
+export interface SavedState<Meta = unknown> {
   folder: string;
   /** The steps that were done when it was saved. */
   step: number;
   /** Read when asked for. */
   tensors: Checkpoint;
-  meta: Json;
+  meta: Meta;
 }
 
 const tensorsFile = "tensors.safetensors";
@@ -61,10 +60,10 @@ export async function saveState(dir: string, step: number, { tensors, meta }: St
  * The newest state that is whole; undefined where there is none. Damaged ones (cut short, changed, a file missing) are passed over.
  * @param warn told of each state that was passed over, and why
  */
-export async function latestState(
+export async function latestState<Meta = unknown>(
   dir: string,
   warn: (text: string) => void = () => {},
-): Promise<SavedState | undefined> {
+): Promise<SavedState<Meta> | undefined> {
   for (const step of stepsIn(dir)) {
     const folder = folderOf(dir, step);
     try {
@@ -75,7 +74,7 @@ export async function latestState(
       if ((await sha256(file)) !== facts.sha256) throw new FileError(file, "is damaged: its checksum has changed");
       if (sha256OfText(JSON.stringify(facts.meta)) !== facts.metaSha256)
         throw new FileError(join(folder, stateFile), "is damaged: its checksum has changed");
-      return { folder, step, tensors: openSafetensors(file), meta: facts.meta };
+      return { folder, step, tensors: openSafetensors(file), meta: facts.meta as Meta };
     } catch (error) {
       if (!(error instanceof FileError)) throw error;
       warn(`${error.message}; passing over this state`);
@@ -89,7 +88,7 @@ interface Facts {
   bytes: number;
   sha256: string;
   metaSha256: string;
-  meta: Json;
+  meta: unknown;
 }
 
 /** What can be seen to be wrong with a state without reading its tensors. */
