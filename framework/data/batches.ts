@@ -1,4 +1,5 @@
 /** Batches out of shards: rows of tokens with their labels, documents and positions. */
+import { setImmediate } from "node:timers";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { DataError } from "./files.ts";
 import { packedRows, paddedRows, type Rows, shuffled, splitDocuments } from "./rows.ts";
@@ -122,10 +123,25 @@ export function tokenBytes(tokenizer: Tokenizer): Uint16Array {
 
 /** Batches from number `from` on, without end, each assembled while the device works on the one before. */
 export async function* batchesFrom(batches: Batches, from: number): AsyncGenerator<Batch> {
-  let next = batches.at(from);
-  for (let n = from; ; n++) {
-    const batch = next;
+  let next = Promise.resolve(batches.at(from));
+  for (let n = from + 1; ; n++) {
+    const batch = await next;
+    next = later(() => batches.at(n));
     yield batch;
-    next = batches.at(n + 1);
   }
+}
+
+/** Runs `work` as soon as whoever awaits something else lets go of the thread. */
+function later<T>(work: () => T): Promise<T> {
+  const done = new Promise<T>((resolve, reject) => {
+    setImmediate(() => {
+      try {
+        resolve(work());
+      } catch (error) {
+        reject(error);
+      }
+    });
+  });
+  done.catch(() => {}); // thrown where it is awaited
+  return done;
 }
