@@ -30,7 +30,7 @@ export {
   min,
   type ReduceOptions,
   sum,
-  variance as var_,
+  variance,
 } from "./ops/reduce.ts";
 export { type RopeOptions, rope } from "./ops/rope.ts";
 export {

@@ -1,6 +1,6 @@
 import { noGrad } from "../autograd/graph.ts";
 import { MicroMindError, ShapeError } from "../device/errors.ts";
-import { Linear, Module } from "../nn/index.ts";
+import { Linear, Module, type Placement } from "../nn/index.ts";
 import { documentSpans } from "../ops/attention.ts";
 import { linearCrossEntropy } from "../ops/linearCrossEntropy.ts";
 import { linear } from "../ops/matmul.ts";
@@ -9,7 +9,7 @@ import { showShape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { KVCache } from "./cache.ts";
 import { type ModelConfig, modelConfig } from "./config.ts";
-import { Decoder, type Placement } from "./decoder.ts";
+import { Decoder } from "./decoder.ts";
 import { type GenerateOptions, generate } from "./generate.ts";
 import { ropeTable } from "./rotary.ts";
 

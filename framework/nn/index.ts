@@ -1,3 +1,4 @@
+export { Attention, type AttentionCache, type AttentionSizes, type Placement } from "./attention.ts";
 export {
   Dropout,
   Embedding,

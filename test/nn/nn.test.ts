@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import {
+  Attention,
   Dropout,
   Embedding,
   LayerNorm,
@@ -82,6 +83,22 @@ test("layers compute what their names say", async () => {
   expect(worst(await new LayerNorm(6).forward(x).mean(-1).data(), [0, 0, 0, 0])).toBeLessThan(1e-5);
   expect([...new SwiGLU(6, 10).forward(x).shape]).toEqual([4, 6]);
   expect([...new Embedding(7, 3).forward(Tensor.from(Int32Array.of(1, 6))).shape]).toEqual([2, 3]);
+});
+
+test("attention mixes earlier tokens only, unless it is bidirectional, and gradients reach all of it", async () => {
+  const x = input([1, 4, 8], 1);
+  const changed = Tensor.from(
+    Array.from(await x.data(), (v, i) => (i >= 24 ? v + 1 : v)),
+    { shape: [1, 4, 8] },
+  ); // the last token
+  for (const bidirectional of [false, true]) {
+    const layer = new Attention({ hidden: 8, heads: 4, kvHeads: 2, headDim: 4, normEps: 1e-6, bidirectional });
+    const [a, b] = [layer.forward(x).slice(1, 0, 3), layer.forward(changed).slice(1, 0, 3)];
+    expect(worst(await a.data(), await b.data()) > 1e-6).toBe(bidirectional);
+    layer.forward(x).pow(2).sum().backward();
+    for (const [, p] of layer.namedParameters()) expect((await (p.grad as Tensor).abs().sum().item()) > 0).toBe(true);
+    layer.dispose();
+  }
 });
 
 test("dispose frees all parameters", async () => {
