@@ -23,7 +23,7 @@ export interface ConfigureOptions {
   /** The command line, default that of the process. */
   args?: readonly string[];
   /** Takes what `--help` prints, and notes. Default: standard output. */
-  print?: (text: string) => void;
+  print?: (text: string) => unknown;
 }
 
 /** How a config came about; `Run.open` needs it. Stays on copies of the config, and out of its JSON. */
@@ -68,7 +68,7 @@ const fixedByDefault = ["model", "data.seqLen", "data.packing", "train.batchSize
  * @throws ConfigError that names the flag, or the file, and the key; Exit after `--help`
  */
 export function configure<S extends Schema>(recipe: string, schema: S, options: ConfigureOptions = {}): Config<S> {
-  const { print = (text: string) => void process.stdout.write(text) } = options;
+  const { print = (text: string): unknown => process.stdout.write(text) } = options;
   const { args = process.argv.slice(2), presets = presetsFolder } = options;
   const keys = flatten(schema);
   const values = new Map([...keys].map(([path, { default: value }]) => [path, value]));

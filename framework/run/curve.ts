@@ -57,7 +57,7 @@ export function curveSvg(title: string, loss: readonly Point[], valLoss: readonl
           ({ step, value }) => `<circle class="${css}" cx="${round(x.at(step))}" cy="${round(y.at(value))}" r="3"/>`,
         ),
       );
-    const [left, top] = [frame.right - 250, frame.top + 16 + index * 20];
+    const [left, top] = [frame.right - 290, frame.top + 16 + index * 20];
     parts.push(`<path class="curve ${css}" d="M${left} ${top - 4}h24"/>`);
     parts.push(
       `<text x="${left + 32}" y="${top}">${name} ${points.at(-1)!.value.toFixed(4)} at step ${points.at(-1)!.step}</text>`,

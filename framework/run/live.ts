@@ -121,13 +121,13 @@ export function progressBar(
     const seconds = (now() - start) / 1000;
     if (last)
       return [
-        [label, ""],
+        ["", label],
         ["", amount(latest)],
-        ["in", duration(seconds)],
+        ["", `in ${duration(seconds)}`],
       ];
     if (!(all > 0))
       return [
-        [label, ""],
+        ["", label],
         ["", amount(latest)],
         ["", duration(seconds)],
       ];
@@ -135,7 +135,7 @@ export function progressBar(
     const percent = `${String(Math.floor(share * 100)).padStart(3)}%`;
     const left: Part[] = share > 0 && seconds > 1 ? [["", `${duration((seconds / share) * (1 - share))} left`]] : [];
     return [
-      [label, ""],
+      ["", label],
       ["", output.isTTY ? `${bar(share)} ${percent}` : percent],
       ["", `${amount(latest)} of ${amount(all)}`],
       ...left,

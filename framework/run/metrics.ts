@@ -49,7 +49,7 @@ export class MetricsLog {
 
   /**
    * Adds to the line of a step, and writes those of the steps before it.
-   * @throws Error where the step's line has already been written
+   * @throws Error where the step's line has already been written; what the file system says, as {@link flush} does
    */
   add(line: MetricsLine): void {
     const { step } = line;
@@ -57,10 +57,11 @@ export class MetricsLog {
       throw new Error(
         `run.log: step ${step} comes after step ${Math.max(this.#written, this.#pending?.step ?? 0)}; log steps in order`,
       );
-    if (this.#pending && this.#pending.step !== step) this.flush();
+    if (this.#pending && this.#pending.step !== step) this.#close();
     this.#pending = { ...this.#pending, ...line };
     if (line.loss !== undefined) this.lastStep = step;
     if (isFigure(line.loss)) this.last = this.#pending;
+    this.#write();
   }
 
   /**
@@ -68,14 +69,22 @@ export class MetricsLog {
    * @throws what the file system says; nothing is lost, the next call tries again
    */
   flush(): void {
-    if (this.#pending) {
-      const line = this.#pending;
-      // Before the first step there is no training loss; then any text is as new to the model as held-out text.
-      if (line.loss === undefined) line.loss = line.valLoss ?? null;
-      this.#pending = undefined;
-      this.#remember(line);
-      this.#waiting += `${JSON.stringify(line, orNull)}\n`;
-    }
+    this.#close();
+    this.#write();
+  }
+
+  /** Ends the step's line. */
+  #close(): void {
+    const line = this.#pending;
+    if (!line) return;
+    // Before the first step there is no training loss; then any text is as new to the model as held-out text.
+    if (line.loss === undefined) line.loss = line.valLoss ?? null;
+    this.#pending = undefined;
+    this.#remember(line);
+    this.#waiting += `${JSON.stringify(line, orNull)}\n`;
+  }
+
+  #write(): void {
     if (this.#waiting === "") return;
     const bytes = Buffer.from(this.#waiting);
     const descriptor = fs.openSync(this.#file, "r+");

@@ -18,7 +18,9 @@ export interface StepLog {
   /** At evaluations. */
   valLoss?: number;
   bitsPerByte?: number;
-  [name: string]: number | undefined;
+  /** Whether the step's update was left out; see `Run.skip`. */
+  skipped?: boolean;
+  [name: string]: number | boolean | undefined;
 }
 
 /** `step 100  validation loss 3.2140  1.31 bits per byte  loss 3.3010` */

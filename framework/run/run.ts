@@ -173,10 +173,9 @@ export class Run<Meta = unknown> {
    * read from the GPU while the next step runs. `skipped`, or a loss or gradient norm that is not finite, counts as {@link skip}.
    * @throws DivergedError as skip does; Error where steps come out of order
    */
-  log(entry: StepLog & { skipped?: boolean }): void {
+  log(figures: StepLog): void {
     const metrics = this.#begin();
-    const { skipped = false, ...figures } = entry;
-    const { step, loss, gradNorm, tokens, valLoss } = figures;
+    const { step, loss, gradNorm, tokens, valLoss, skipped } = figures;
     if (skipped || isBad(loss) || isBad(gradNorm)) {
       this.skip(step, figures);
       return;
@@ -195,7 +194,7 @@ export class Run<Meta = unknown> {
    * Notes a step whose update was left out because its loss or gradient was not finite. `log` does so by itself.
    * @throws DivergedError with a report when it is the fifth in a row
    */
-  skip(step: number, figures: Omit<StepLog, "step">): void {
+  skip(step: number, figures: Partial<StepLog>): void {
     const metrics = this.#begin();
     const loss = figures.loss ?? Number.NaN;
     this.#skipped++;
@@ -279,12 +278,13 @@ export class Run<Meta = unknown> {
     this.#flush();
     this.#line.end();
     const { recipe } = this.#config[origin];
-    const done = this.#step >= this.total;
+    const total = this.#options?.total ?? this.#step;
+    const done = this.#step >= total;
     this.print(
       summaryText({
         dir: this.dir,
         step: this.#step,
-        total: this.total,
+        total,
         skipped: this.#skipped,
         seconds: this.#seconds(),
         metrics,
@@ -295,7 +295,7 @@ export class Run<Meta = unknown> {
       this.print(this.#saved > 0 ? `  go on after step ${this.#saved}:  ${command}` : "  no state was saved");
     } else if (next !== undefined) this.print(`  next:  ${next}`);
     for (const [what, times] of this.#troubles) this.print(`  WARNING: ${what} could not be written ${times} times`);
-    if (this.#failedSaves > 0) this.print(`  WARNING: the state could not be saved ${this.#failedSaves} times`);
+    if (this.#failedSaves > 0) this.print(`  WARNING: saving failed ${this.#failedSaves} times`);
     if (!done && this.stopping) process.exitCode = this.#stopping.exitCode;
     else if (this.#saveFailed) process.exitCode = 1;
     this.#folder.release();

@@ -155,31 +155,31 @@ test("words are taken where the recipe declares them", () => {
 });
 
 test("help shows every key with its default and its line, presets and examples, and asks to exit with 0", () => {
-  let text = "";
+  const text: string[] = [];
   const options = { about: "Trains a toy.", examples: ["bun toy --seed 3"], preset: "fast" };
   let thrown: unknown;
   try {
-    read("--help --no-such-key", { ...options, print: (part) => void (text += part) });
+    read("--help --no-such-key", { ...options, print: (part) => text.push(part) });
   } catch (error) {
     thrown = error;
   }
   expect(thrown).toBeInstanceOf(ConfigError);
   try {
-    read("--help", { ...options, print: (part) => void (text += part) });
+    read("--help", { ...options, print: (part) => text.push(part) });
   } catch (error) {
     thrown = error;
   }
   expect(thrown).toBeInstanceOf(Exit);
   expect((thrown as Exit).code).toBe(0);
-  expect(text).toContain("toy: Trains a toy.");
-  expect(text).toMatch(/--train\.steps number +10 +steps\n/);
-  expect(text).toMatch(/--train\.schedule word +"cosine" +how the rate falls: cosine, linear\n/);
-  expect(text).toMatch(/--data\.shuffle \[true\|false\] +true +mix documents\n/);
-  expect(text).toMatch(/--ropeTheta number +null +base of the angles\n/);
-  expect(text).toMatch(/--resume \[folder\]/);
-  expect(text).toContain("broken, fast");
-  expect(text).not.toContain("theirs");
-  expect(text).toContain("bun toy --seed 3");
+  expect(text.join("")).toContain("toy: Trains a toy.");
+  expect(text.join("")).toMatch(/--train\.steps number +10 +steps\n/);
+  expect(text.join("")).toMatch(/--train\.schedule word +"cosine" +how the rate falls: cosine, linear\n/);
+  expect(text.join("")).toMatch(/--data\.shuffle \[true\|false\] +true +mix documents\n/);
+  expect(text.join("")).toMatch(/--ropeTheta number +null +base of the angles\n/);
+  expect(text.join("")).toMatch(/--resume \[folder\]/);
+  expect(text.join("")).toContain("broken, fast");
+  expect(text.join("")).not.toContain("theirs");
+  expect(text.join("")).toContain("bun toy --seed 3");
 });
 
 function storedRun(name: string, line: string): string {
@@ -206,15 +206,17 @@ test("resume starts from the run's own config, and flags count over it", () => {
 
 test("resume with the command of before says that preset and file are not read again", () => {
   const dir = storedRun("again", "--preset fast --train.steps 50");
-  let text = "";
-  const config = read(`--preset own --resume ${dir}`, { print: (part) => void (text += part) });
+  const text: string[] = [];
+  const config = read(`--preset own --resume ${dir}`, { print: (part) => text.push(part) });
   expect(config.train.steps).toBe(50);
-  expect(text).toContain("goes on with its own config.jsonc");
+  expect(text.join("")).toContain("goes on with its own config.jsonc");
 });
 
 test("resume refuses what would make it another run, and contradictions", () => {
   const dir = storedRun("fixed", "--seed 9");
-  expect(refusal(`--resume ${dir} --seed 10`)).toContain(`--seed: is 10, but the run to resume has 9 (${dir}/config.jsonc)`);
+  expect(refusal(`--resume ${dir} --seed 10`)).toContain(
+    `--seed: is 10, but the run to resume has 9 (${dir}/config.jsonc)`,
+  );
   expect(refusal(`--resume ${dir} --data.seqLen 64`)).toContain("a run cannot change it");
   expect(refusal(`--resume ${dir} --train.steps 64`, { fixed: ["train"] })).toContain("--train.steps: is 64");
   expect(refusal(`--resume ${dir} --run.dir ${dir}2`)).toContain("are two folders");
