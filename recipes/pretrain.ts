@@ -19,7 +19,7 @@ import {
   type Tokenizer,
 } from "../framework/index.ts";
 import { flopsPerToken } from "../framework/model/cost.ts";
-import { restore, snapshot } from "../framework/model/state.ts";
+import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import { configure, count, key, main, progressBar, Run, runKeys } from "../framework/run/index.ts";
 import { openings } from "./corpus/prompts.ts";
@@ -93,14 +93,13 @@ await main(async () => {
       "bun recipes/pretrain.ts --preset micromind-26m --data.path pretrain_hq.jsonl --train.batchSize 32",
       "bun recipes/pretrain.ts --resume",
     ],
-    fixed: ["data", "tokenizer", "model", "train", "seed"],
+    fixed: ["data", "tokenizer", "model", "train.batchSize", "train.accumulate", "train.steps", "train.epochs", "seed"],
   });
   const { train, seed } = config;
   const data = { ...config.data, path: config.data.path || join(import.meta.dirname, "corpus/pretrain.jsonl") };
   const gpu = await init({ verbose: true });
-  const run = await Run.open(config);
+  const run = await Run.open<TrainingState["meta"]>(config);
   const tokenizer = await prepareTokenizer(config.tokenizer, data, run.resumed && run.dir);
-  tokenizer.save(run.dir);
   const shards = await tokenized(data, tokenizer);
   if (shards.info.skipped)
     run.print(`${shards.info.skipped} bad lines left out, such as ${shards.info.skippedExamples[0]}`);
@@ -131,6 +130,7 @@ await main(async () => {
     `${total} steps of ${tokensPerStep} tokens: ${((total * train.accumulate) / batches.perEpoch).toFixed(1)} passes over the data`,
   );
 
+  tokenizer.save(run.dir);
   const { flops: peakFlops } = await measureRates();
   const done = run.resumed?.step ?? 0;
   if (done === 0 && held) run.log({ step: 0, ...(await evaluate(held)) });
@@ -160,13 +160,14 @@ await main(async () => {
       step,
       loss: report.loss,
       gradNorm: report.gradNorm,
+      skipped: !report.counted,
       learningRate,
       tokens: tokensPerStep,
       memory: gpu.pool.stats.liveBytes,
     });
     if (run.due("eval", step) && held) run.log({ step, ...(await evaluate(held)) });
-    if (run.due("sample", step)) run.sample(step, await samples());
-    if (run.due("save", step) && (await run.save(step, snapshot(model, optimizer)))) await saveModel(model, run.dir);
+    if (run.due("sample", step)) await run.sample(step, samples());
+    if (run.due("save", step)) await run.save(step, snapshot(model, optimizer), () => saveModel(model, run.dir));
   }
   run.finish({ next: `bun recipes/eval.ts --run ${run.dir}` });
   shards.close();
@@ -186,10 +187,9 @@ await main(async () => {
   }
 
   /** The run's prompts, continued. */
-  async function samples(): Promise<{ prompt: string; text: string }[]> {
+  async function* samples(): AsyncGenerator<{ prompt: string; text: string }> {
     const { tokens: maxNewTokens, temperature, prompts } = config.sample;
     const { bosTokenId: bos, eosTokenId: eos } = tokenizer;
-    const made: { prompt: string; text: string }[] = [];
     for (const prompt of prompts) {
       const ids = [...(bos === undefined ? [] : [bos]), ...tokenizer.encode(prompt, { addSpecialTokens: false })];
       const text = tokenizer.decodeStream({ skipSpecialTokens: true });
@@ -201,9 +201,8 @@ await main(async () => {
         stop: eos === undefined ? [] : [eos],
       }))
         continued += text.push(id);
-      made.push({ prompt, text: continued });
+      yield { prompt, text: continued };
     }
-    return made;
   }
 });
 

@@ -29,9 +29,13 @@ export function snapshot(model: Module, optimizer: Optimizer): TrainingState {
 }
 
 /** Puts a saved state back. @throws FileError where a tensor is missing or damaged, MicroMindError where it has another size */
-export function restore(saved: { tensors: Checkpoint; meta: unknown }, model: Module, optimizer: Optimizer): void {
+export function restore(
+  saved: { tensors: Checkpoint; meta: TrainingState["meta"] },
+  model: Module,
+  optimizer: Optimizer,
+): void {
   const read = (name: string) => toFloat32(saved.tensors.get(name));
   for (const [name, p] of model.namedParameters()) p.write(read(`model.${name}`));
   optimizer.loadState(new Map([...optimizer.state().keys()].map((name) => [name, read(`optimizer.${name}`)])));
-  setRandomState((saved.meta as TrainingState["meta"]).random);
+  setRandomState(saved.meta.random);
 }

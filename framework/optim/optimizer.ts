@@ -90,7 +90,7 @@ export abstract class Optimizer {
   /** Reads back what the last step came to. Waits for it. */
   async report(loss: Tensor): Promise<StepReport> {
     const copy = noGrad(() =>
-      unscoped(() => stack([loss.reshape(1), this.control.slice(0, 1, 2), this.control.slice(0, 2, 3)])),
+      scope(() => stack([loss.reshape(1), this.control.slice(0, 1, 2), this.control.slice(0, 2, 3)])),
     );
     const [value, gradNorm, counted] = await copy.data();
     copy.dispose();

@@ -16,7 +16,7 @@ export async function prepareTokenizer(
 ): Promise<Tokenizer> {
   if (resumedFrom && existsSync(join(resumedFrom, "tokenizer.json"))) return loadTokenizer(resumedFrom);
   if (options.path) return loadTokenizer(options.path);
-  const bar = progressBar("training the tokenizer", options.vocabSize, { unit: "tokens" });
+  const bar = progressBar("training the tokenizer", options.vocabSize, { unit: "merges" });
   const tokenizer = await trainTokenizer(someTexts(data), {
     vocabSize: options.vocabSize,
     onProgress: (p) => p.stage === "merge" && bar.update(p.done, p.total),
