@@ -38,7 +38,10 @@ export const reduce = kernel({
   wgsl: (shape) => {
     const type = shape.x === "f16" ? "f32" : shape.x;
     const arg = shape.op.startsWith("arg");
+    // Compilers may take v != v for false; bits they do not.
+    const nan = `fn isNaN(v: ${type}) -> bool { return ${type === "f32" ? "(bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u" : "false"}; }`;
     return `
+    ${shape.op.startsWith("sum") ? "" : nan}
     ${shape.together ? `var<workgroup> values: array<${type}, ${LANES}>; var<workgroup> places: array<u32, ${LANES}>;` : ""}
 
     @compute @workgroup_size(${LANES})
@@ -78,10 +81,10 @@ function step(op: Reduction, v: string, k: string): string {
       return `value += ${v} * ${v};`;
     case "max":
     case "argmax":
-      return `if (${v} > value || ${v} != ${v}) { value = ${v}; place = ${k}; }`;
+      return `if (${v} > value || isNaN(${v})) { value = ${v}; place = ${k}; }`;
     case "min":
     case "argmin":
-      return `if (${v} < value || ${v} != ${v}) { value = ${v}; place = ${k}; }`;
+      return `if (${v} < value || isNaN(${v})) { value = ${v}; place = ${k}; }`;
   }
 }
 
@@ -92,7 +95,7 @@ function tree({ op, y }: ReduceShape): string {
   const join = op.startsWith("sum")
     ? "values[lane] += values[lane + half];"
     : `let v = values[lane + half]; let k = places[lane + half];
-          if (v ${wins} values[lane] || v != v || (v == values[lane] && k < places[lane])) { values[lane] = v; places[lane] = k; }`;
+          if (v ${wins} values[lane] || isNaN(v) || (v == values[lane] && k < places[lane])) { values[lane] = v; places[lane] = k; }`;
   return `
       values[lane] = value;
       places[lane] = place;

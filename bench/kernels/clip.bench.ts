@@ -1,0 +1,4 @@
+import { clip } from "../../kernels/clip.ts";
+import { kernelCase } from "../case.ts";
+
+export default [kernelCase(clip, "one decision", {}, { squares: 16, loss: 4, control: 16 }, { n: 4, maxNorm: 1 })];
