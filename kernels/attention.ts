@@ -11,7 +11,13 @@ import {
 } from "./shared/attention.ts";
 import { forwardBroadcast, forwardTiles } from "./shared/attentionForward.ts";
 
-export { type AttentionCall, type AttentionShape, type AttentionStrides, attentionLaunch } from "./shared/attention.ts";
+export {
+  type AttentionCall,
+  type AttentionShape,
+  type AttentionStrides,
+  type AttentionTuning,
+  attentionLaunch,
+} from "./shared/attention.ts";
 
 /**
  * o = softmax(scale · q kᵀ) v without the scores in memory, and the rows' logarithmic sums lse [batch, heads, queries], which

@@ -32,9 +32,9 @@ export const attentionGradientKV = kernel<AttentionShape, AttentionTuning>({
     return { q: quad, k: quad, v: quad, dO: quad, dk: quad, dv: quad, stats: "vec2f", spans: "vec2u" };
   },
   uniforms: attentionUniformTypes,
-  tuning: attentionTuning,
+  tuning: { ...attentionTuning, rows: [16, 32, 8] },
   valid: validAttention,
-  pick: (_, target) => pickAttention(8, target),
+  pick: (_, target) => pickAttention(16, target),
   workgroups: ({ group }, { rows }, { keys, heads, batch }) => [Math.ceil(keys / rows), heads / group, batch],
   cost: (shape, uniforms) => ({
     flops: attentionFlops(4)(shape, uniforms),

@@ -31,7 +31,7 @@ export const attentionGradientQ = kernel<AttentionShape, AttentionTuning>({
     return { q: quad, k: quad, v: quad, dO: quad, dq: quad, stats: "vec2f", spans: "vec2u" };
   },
   uniforms: attentionUniformTypes,
-  tuning: attentionTuning,
+  tuning: { ...attentionTuning, rows: [16, 32, 8] },
   valid: validAttention,
   pick: (_, target) => pickAttention(16, target),
   workgroups: ({ group }, { rows }, { queries, heads, batch }) => [

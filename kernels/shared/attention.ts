@@ -57,16 +57,15 @@ export interface AttentionTuning extends Tuning {
 export const TILE = 32;
 export const TILE_LANES = 64;
 
-/** Each variant's own values only. The rows of a subgroup are `choices`, those of a tile are fixed. */
 export const attentionTuning = {
   variant: [0, 1],
-  rows: [16, 8, 4, 2, 1, TILE],
+  rows: [16, 32, 8, 4, 2, 1],
   lanes: [8, 4, 16, 32, TILE_LANES],
 } as const;
 
 export function validAttention(_: AttentionShape, { variant, rows, lanes }: AttentionTuning, target: Target): boolean {
   if (variant === 1) return rows === TILE && lanes === TILE_LANES;
-  return rows < TILE && target.subgroups && target.subgroupSize === lanes;
+  return target.subgroups && target.subgroupSize === lanes;
 }
 
 /** On a CPU the fewest loads per multiplication win: rows in registers. On a GPU shared memory and more lanes. */

@@ -7,21 +7,23 @@ export function gradientQBroadcast(shape: AttentionShape, { rows, lanes }: Atten
   const { segments, dtype, group } = shape;
   const tile = broadcast.broadcastOf(shape, rows, lanes);
   const each = (statement: (r: number) => string) => broadcast.eachRow(tile, statement);
+  const columns = broadcast.columnsOf(tile);
   const key = (row: string) => `keyStart + min(s + ${row}, u.keys - 1u) * kvToken`;
   return `
     ${addressing(shape, rows)}
     @compute @workgroup_size(${lanes})
-    fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+    ${broadcast.entry}
       let count = u.queries * ${group}u;
       let row = group.x * ${rows}u;
       let kvToken = u.kvToken;
       let keyStart = group.z * u.kvBatch + group.y * u.kvHead;
       let scale = u.scale * 1.44269504;
-      ${broadcast.ownRows(tile, (r) => `rowOf(min(row + ${r}, count - 1u), group)`)}
+      ${broadcast.own(tile, "own", (r) => `rowOf(min(row + ${r}, count - 1u), group)`)}
       ${broadcast.columnNames(tile)}
-      ${each((r) => `let limit${r} = limitOf(row + ${r}u); let stat${r} = stats[statOf(min(row + ${r}u, count - 1u), group)];`)}
+      ${broadcast.own(tile, "limit", (r) => `limitOf(row + ${r})`)}
+      ${broadcast.own(tile, "stat", (r) => `stats[statOf(min(row + ${r}, count - 1u), group)]`)}
       ${broadcast.zeros(tile, "sum")}
-      ${segments ? broadcast.ownSpans(tile, (r) => `min(row + ${r}u, count - 1u) / ${group}u`) : ""}
+      ${segments ? broadcast.ownSpans(tile, (r) => `min(row + ${r}, count - 1u) / ${group}u`) : ""}
       let end = ${segments ? "min(spanEnd, lastLimit(row, count))" : "lastLimit(row, count)"};
       for (var s = ${segments ? "spanStart" : "0u"}; s < end; s += ${4 * lanes}u) {
         ${broadcast.passingRows(tile, key)}
@@ -33,18 +35,15 @@ export function gradientQBroadcast(shape: AttentionShape, { rows, lanes }: Atten
         ${segments ? broadcast.passingSpans("min(vec4u(keys), vec4u(u.keys - 1u))") : ""}
         ${each(
           (r) => `{
-          let p = exp2(p${r} * scale - stat${r}.x);
-          g${r} = select(vec4f(), p * (g${r} - stat${r}.y), ${broadcast.visible(`keys < vec4i(limit${r})`, segments, r)});
+          let stat = ${broadcast.ofRow(tile, "stat", r)};
+          let p = exp2(p${r} * scale - stat.x);
+          g${r} = select(vec4f(), p * (g${r} - stat.y), ${broadcast.visible(tile, `keys < vec4i(${broadcast.ofRow(tile, "limit", r)})`, segments, r)});
         }`,
         )}
         ${broadcast.accumulate(tile, [{ sum: "sum", weight: "g", passing: "k" }], key)}
       }
-      ${each(
-        (r) => `if (row + ${r}u < count) {
-        let start = rowOf(row + ${r}u, group);
-        ${broadcast.writeRow(tile, "dq", dtype, "start", (c) => `sum${r}_${c} * u.scale`)}
-      }`,
-      )}
+      ${each((r) => columns.map((c) => `sum${r}_${c} *= u.scale;`).join(" "))}
+      ${broadcast.writeRows(tile, { target: "dq", dtype, sum: "sum", count: "count", start: "rowOf(row + r, group)" })}
     }`;
 }
 
@@ -53,20 +52,21 @@ export function gradientKVBroadcast(shape: AttentionShape, { rows, lanes }: Atte
   const { segments, causal, dtype, group } = shape;
   const tile = broadcast.broadcastOf(shape, rows, lanes);
   const each = (statement: (r: number) => string) => broadcast.eachRow(tile, statement);
+  const columns = broadcast.columnsOf(tile);
   const query = (row: string) => `rowOf(min(n + ${row}, count - 1u), group)`;
   return `
     ${addressing(shape, rows)}
     @compute @workgroup_size(${lanes})
-    fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+    ${broadcast.entry}
       let count = u.queries * ${group}u;
       let row = group.x * ${rows}u;
       let keyStart = group.z * u.kvBatch + group.y * u.kvHead;
       let scale = u.scale * 1.44269504;
-      ${broadcast.ownRows(tile, (r) => `keyStart + min(row + ${r}, u.keys - 1u) * u.kvToken`)}
+      ${broadcast.own(tile, "own", (r) => `keyStart + min(row + ${r}, u.keys - 1u) * u.kvToken`)}
       ${broadcast.columnNames(tile)}
       ${broadcast.zeros(tile, "dk")}
       ${broadcast.zeros(tile, "dv")}
-      ${segments ? broadcast.ownSpans(tile, (r) => `min(row + ${r}u, u.keys - 1u)`) : ""}
+      ${segments ? broadcast.ownSpans(tile, (r) => `min(row + ${r}, u.keys - 1u)`) : ""}
       let begin = ${causal ? "u32(max(i32(row + u.queries) - i32(u.keys), 0))" : "0u"};
       let end = ${segments ? `spanEnd * ${group}u` : "count"};
       for (var n = ${segments ? "max(spanStart, begin)" : "begin"} * ${group}u; n < end; n += ${4 * lanes}u) {
@@ -83,7 +83,7 @@ export function gradientKVBroadcast(shape: AttentionShape, { rows, lanes }: Atte
         ${segments ? broadcast.passingSpans(`min(vec4u(numbers), vec4u(count - 1u)) / vec4u(${group}u)`) : ""}
         ${each(
           (r) => `
-          p${r} = select(vec4f(), exp2(p${r} * scale - lse), ${broadcast.visible(`vec4i(i32(row) + ${r}) < limits`, segments, r)});
+          p${r} = select(vec4f(), exp2(p${r} * scale - lse), ${broadcast.visible(tile, `vec4i(i32(row) + ${r}) < limits`, segments, r)});
           g${r} = p${r} * (g${r} - delta);`,
         )}
         ${broadcast.accumulate(
@@ -95,13 +95,9 @@ export function gradientKVBroadcast(shape: AttentionShape, { rows, lanes }: Atte
           query,
         )}
       }
-      ${each(
-        (r) => `if (row + ${r}u < u.keys) {
-        let start = keyStart + (row + ${r}u) * u.kvToken;
-        ${broadcast.writeRow(tile, "dk", dtype, "start", (c) => `dk${r}_${c} * u.scale`)}
-        ${broadcast.writeRow(tile, "dv", dtype, "start", (c) => `dv${r}_${c}`)}
-      }`,
-      )}
+      ${each((r) => columns.map((c) => `dk${r}_${c} *= u.scale;`).join(" "))}
+      ${broadcast.writeRows(tile, { target: "dk", dtype, sum: "dk", count: "u.keys", start: "keyStart + (row + r) * u.kvToken" })}
+      ${broadcast.writeRows(tile, { target: "dv", dtype, sum: "dv", count: "u.keys", start: "keyStart + (row + r) * u.kvToken" })}
     }`;
 }
 

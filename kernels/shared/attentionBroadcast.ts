@@ -15,6 +15,10 @@ export const broadcastOf = ({ headDim }: AttentionShape, rows: number, lanes: nu
   quads: headDim / 4,
 });
 
+/** The entry point. Loops end where documents do, which the analysis can't know to be the same for all lanes. */
+export const entry = `@diagnostic(off, subgroup_uniformity)
+    fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {`;
+
 /** Vectors of a row that a lane has: those at lane, lane + lanes, … */
 export const columnsOf = ({ quads, lanes }: Broadcast): number[] => range(Math.ceil(quads / lanes));
 
@@ -22,11 +26,15 @@ export const columnsOf = ({ quads, lanes }: Broadcast): number[] => range(Math.c
 export const eachRow = ({ rows }: Broadcast, statement: (r: number) => string): string =>
   range(rows).map(statement).join("\n        ");
 
-/** `own0`, `own1`, …: where the rows that this lane loads for all begin. `start` maps a row's number in the tile. */
-export const ownRows = ({ rows, lanes }: Broadcast, start: (row: string) => string): string =>
+/** `name`0, `name`1, …: what the lane loads or works out for the rows that it stands for; {@link ofRow} hands it round. */
+export const own = ({ rows, lanes }: Broadcast, name: string, value: (row: string) => string): string =>
   range(Math.ceil(rows / lanes))
-    .map((i) => `let own${i} = ${start(`${i * lanes}u + lane % ${Math.min(rows, lanes)}u`)};`)
+    .map((i) => `let ${name}${i} = ${value(`${i * lanes}u + lane % ${Math.min(rows, lanes)}u`)};`)
     .join(" ");
+
+/** What the lane that stands for row r has under `name`. */
+export const ofRow = ({ lanes }: Broadcast, name: string, r: number): string =>
+  `subgroupBroadcast(${name}${Math.floor(r / lanes)}, ${r % lanes}u)`;
 
 /** `pass0` to `pass3`: where the lane's four rows of those that pass by begin. */
 export const passingRows = ({ lanes }: Broadcast, start: (row: string) => string): string =>
@@ -36,7 +44,7 @@ export const passingRows = ({ lanes }: Broadcast, start: (row: string) => string
 
 /**
  * `sum`r = row r of `own` times the lane's four rows of `passing`, for each of the products. A lane loads four elements of
- * its own rows and of four passing ones; own elements are handed round.
+ * its own rows and of four passing ones; own elements are handed round. A loop for each product: what one loop carries should be few.
  */
 export function dots(tile: Broadcast, products: { sum: string; own: string; passing: string }[]): string {
   const { rows, lanes, quads } = tile;
@@ -55,7 +63,7 @@ export function dots(tile: Broadcast, products: { sum: string; own: string; pass
           ${eachRow(
             tile,
             (r) =>
-              `{ let a = subgroupBroadcast(a${Math.floor(r / lanes)}, ${r % lanes}u); ${range(4)
+              `{ let a = ${ofRow(tile, "a", r)}; ${range(4)
                 .map((e) => `${sum}${r} = ${sum}${r} + a[${e}] * b${e};`)
                 .join(" ")} }`,
           )}
@@ -63,38 +71,31 @@ export function dots(tile: Broadcast, products: { sum: string; own: string; pass
   };
   return `
       ${products.map(({ sum }) => eachRow(tile, (r) => `var ${sum}${r} = vec4f();`)).join("\n")}
-      for (var d = 0u; d < ${quads}u; d++) {
-        ${products.map(product).join("\n        ")}
-      }`;
+      ${products.map((p) => `for (var d = 0u; d < ${quads}u; d++) ${product(p)}`).join("\n      ")}`;
 }
 
-/** `sum`r_c += the weights of row r times the passing rows, whose columns c this lane has. `start` as in {@link passingRows}. */
+/**
+ * `sum`r_c += the weights of row r times the passing rows, whose columns c this lane has. `start` as in {@link passingRows}.
+ * A loop each for products and for columns: what one loop carries should be few.
+ */
 export function accumulate(
   tile: Broadcast,
   products: { sum: string; weight: string; passing: string }[],
   start: (row: string) => string,
 ): string {
   const { lanes } = tile;
-  const columns = columnsOf(tile);
-  const product = ({ sum, weight, passing }: (typeof products)[number]) => `{
+  const product = ({ sum, weight, passing }: (typeof products)[number], c: number) => `{
           ${range(4)
-            .flatMap((j) => columns.map((c) => `let b${j}_${c} = vec4f(${passing}[row${j} + column${c}]);`))
+            .map((j) => `let b${j} = vec4f(${passing}[${start(`${j * lanes}u + turn`)} + column${c}]);`)
             .join(" ")}
-          ${eachRow(
-            tile,
-            (r) =>
-              `{ let w = subgroupShuffle(${weight}${r}, turn); ${columns
-                .flatMap((c) => range(4).map((j) => `${sum}${r}_${c} = ${sum}${r}_${c} + w[${j}] * b${j}_${c};`))
-                .join(" ")} }`,
-          )}
+          ${eachRow(tile, (r) => {
+            const terms = range(4).map((j) => `${sum}${r}_${c} = ${sum}${r}_${c} + w[${j}] * b${j};`);
+            return `{ let w = subgroupShuffle(${weight}${r}, turn); ${terms.join(" ")} }`;
+          })}
         }`;
-  return `
-      for (var turn = 0u; turn < ${lanes}u; turn++) {
-        ${range(4)
-          .map((j) => `let row${j} = ${start(`${j * lanes}u + turn`)};`)
-          .join(" ")}
-        ${products.map(product).join("\n        ")}
-      }`;
+  return products
+    .flatMap((p) => columnsOf(tile).map((c) => `for (var turn = 0u; turn < ${lanes}u; turn++) ${product(p, c)}`))
+    .join("\n        ");
 }
 
 /** `column0`, …: the vectors of a row that the lane has; a lane without one takes another's, and stores nothing. */
@@ -111,27 +112,55 @@ export const zeros = (tile: Broadcast, sum: string): string =>
       .join(" "),
   );
 
-/** Writes row r's columns to `target`, from where `start` says; only where `exists`. */
-export function writeRow(tile: Broadcast, target: string, dtype: string, start: string, value: (c: number) => string) {
-  return columnsOf(tile)
-    .map((c) => {
-      const write = `${target}[${start} + column${c}] = vec4<${dtype}>(${value(c)});`;
-      return (c + 1) * tile.lanes <= tile.quads
-        ? write
-        : `if (lane + ${c * tile.lanes}u < ${tile.quads}u) { ${write} }`;
-    })
+/** WGSL that makes `name` what row r has, where r is the value of `chosen`. */
+export const choose = ({ rows }: Broadcast, name: string, chosen: string, value: (r: number) => string): string =>
+  range(rows)
+    .map((r) =>
+      r === 0 ? `var ${name} = ${value(0)};` : `${name} = select(${name}, ${value(r)}, ${chosen} == ${r}u);`,
+    )
     .join(" ");
+
+/**
+ * Writes the rows' sums to `target`, those of them that `count` has. A store is long in machine code (a branch for every
+ * element), so rows go through one in a loop; a loop for each column, since what lives in a loop should be little.
+ */
+export function writeRows(
+  tile: Broadcast,
+  { target, dtype, sum, count, start }: Record<"target" | "dtype" | "sum" | "count" | "start", string>,
+): string {
+  const { rows, lanes, quads } = tile;
+  const column = (c: number) => {
+    const exists = (c + 1) * lanes <= quads ? "" : ` && lane + ${c * lanes}u < ${quads}u`;
+    return `for (var r = 0u; r < ${rows}u; r++) {
+        ${choose(tile, "sum", "r", (r) => `${sum}${r}_${c}`)}
+        if (row + r < ${count}${exists}) { ${target}[${start} + column${c}] = vec4<${dtype}>(sum); }
+      }`;
+  };
+  return columnsOf(tile).map(column).join("\n      ");
+}
+
+/** `value` joined over all lanes. Shuffles are single instructions where reductions are loops over lanes. */
+export function joined({ lanes }: Broadcast, value: string, join: (a: string, b: string) => string): string {
+  const steps = range(Math.log2(lanes)).map((i) => 2 ** i);
+  return steps.map((step) => `${value} = ${join(value, `subgroupShuffleXor(${value}, ${step}u)`)};`).join(" ");
 }
 
 /** The numbers of the lane's four passing rows, from that which passes first on. */
 export const passingNumbers = ({ lanes }: Broadcast, first: string): string =>
   `vec4i(vec4u(${first} + lane) + vec4u(0u, ${lanes}u, ${2 * lanes}u, ${3 * lanes}u))`;
 
-/** `doc`r: where row r's document begins; `spanStart` and `spanEnd`: what lies between the documents' ends, in tokens. */
-export const ownSpans = (tile: Broadcast, token: (r: number) => string): string => `
-      ${eachRow(tile, (r) => `let span${r} = spans[group.z * u.queries + ${token(r)}]; let doc${r} = span${r}.x;`)}
-      var spanStart = span0.x; var spanEnd = span0.y;
-      ${eachRow(tile, (r) => `spanStart = min(spanStart, span${r}.x); spanEnd = max(spanEnd, span${r}.y);`)}`;
+/** `doc`i: the documents of the rows that the lane stands for; `spanStart` and `spanEnd`: the tokens of all the tile's documents. */
+export const ownSpans = (tile: Broadcast, token: (row: string) => string): string => {
+  const all = range(Math.ceil(tile.rows / tile.lanes)).map((i) => `span${i}`);
+  const end = (member: string, join: string) =>
+    all.map((s) => `${s}.${member}`).reduce((a, b) => `${join}(${a}, ${b})`);
+  return `
+      ${own(tile, "span", (r) => `spans[group.z * u.queries + ${token(r)}]`)}
+      ${all.map((s, i) => `let doc${i} = ${s}.x;`).join(" ")}
+      var spanStart = ${end("x", "min")}; var spanEnd = ${end("y", "max")};
+      ${joined(tile, "spanStart", (a, b) => `min(${a}, ${b})`)}
+      ${joined(tile, "spanEnd", (a, b) => `max(${a}, ${b})`)}`;
+};
 
 /** `docs`: where the documents of the four passing rows begin. */
 export const passingSpans = (tokens: string): string => `
@@ -139,5 +168,5 @@ export const passingSpans = (tokens: string): string => `
         let docs = vec4u(${range(4).map((j) => `spans[group.z * u.queries + token[${j}]].x`)});`;
 
 /** Which of the four passing rows row r meets. */
-export const visible = (limits: string, segments: boolean, r: number): string =>
-  segments ? `(${limits}) & (docs == vec4u(doc${r}))` : limits;
+export const visible = (tile: Broadcast, limits: string, segments: boolean, r: number): string =>
+  segments ? `(${limits}) & (docs == vec4u(${ofRow(tile, "doc", r)}))` : limits;

@@ -15,17 +15,18 @@ export function forwardBroadcast(shape: AttentionShape, { rows, lanes }: Attenti
   return `
     ${addressing(shape, rows)}
     @compute @workgroup_size(${lanes})
-    fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+    ${broadcast.entry}
       let count = u.queries * ${group}u;
       let row = group.x * ${rows}u;
       let kvToken = u.kvToken;
       let keyStart = group.z * u.kvBatch + group.y * u.kvHead;
       let scale = u.scale * 1.44269504;
-      ${broadcast.ownRows(tile, (r) => `rowOf(min(row + ${r}, count - 1u), group)`)}
+      ${broadcast.own(tile, "own", (r) => `rowOf(min(row + ${r}, count - 1u), group)`)}
+      ${broadcast.own(tile, "limit", (r) => `limitOf(row + ${r})`)}
+      ${segments ? broadcast.ownSpans(tile, (r) => `min(row + ${r}, count - 1u) / ${group}u`) : ""}
       ${broadcast.columnNames(tile)}
-      ${each((r) => `let limit${r} = limitOf(row + ${r}u); var top${r} = -1e30; var total${r} = 0.0;`)}
+      ${each((r) => `var top${r} = -1e30; var total${r} = 0.0;`)}
       ${broadcast.zeros(tile, "o")}
-      ${segments ? broadcast.ownSpans(tile, (r) => `min(row + ${r}u, count - 1u) / ${group}u`) : ""}
       let end = ${segments ? "min(spanEnd, lastLimit(row, count))" : "lastLimit(row, count)"};
       for (var s = ${segments ? "spanStart" : "0u"}; s < end; s += ${4 * lanes}u) {
         ${broadcast.passingRows(tile, key)}
@@ -34,9 +35,11 @@ export function forwardBroadcast(shape: AttentionShape, { rows, lanes }: Attenti
         ${segments ? broadcast.passingSpans("min(vec4u(keys), vec4u(u.keys - 1u))") : ""}
         ${each(
           (r) => `{
-          p${r} = select(vec4f(-2e30), p${r} * scale, ${broadcast.visible(`keys < vec4i(limit${r})`, segments, r)});
+          p${r} = select(vec4f(-2e30), p${r} * scale, ${broadcast.visible(tile, `keys < vec4i(${broadcast.ofRow(tile, "limit", r)})`, segments, r)});
           let pair = max(p${r}.xy, p${r}.zw);
-          let top = max(top${r}, subgroupMax(max(pair.x, pair.y)));
+          var top = max(pair.x, pair.y);
+          ${broadcast.joined(tile, "top", (a, b) => `max(${a}, ${b})`)}
+          top = max(top, top${r});
           p${r} = exp2(p${r} - top);
           let shrink = exp2(top${r} - top);
           top${r} = top;
@@ -48,16 +51,17 @@ export function forwardBroadcast(shape: AttentionShape, { rows, lanes }: Attenti
       }
       ${each(
         (r) => `{
-        let n = row + ${r}u;
-        let total = subgroupAdd(total${r});
-        if (n < count) {
-          let share = select(1.0 / total, 0.0, total == 0.0);
-          let start = rowOf(n, group);
-          ${broadcast.writeRow(tile, "o", dtype, "start", (c) => `o${r}_${c} * share`)}
-          if (lane == 0u) { lse[statOf(n, group)] = lseOf(top${r}, total); }
-        }
+        ${broadcast.joined(tile, `total${r}`, (a, b) => `${a} + ${b}`)}
+        let share = select(1.0 / total${r}, 0.0, total${r} == 0.0);
+        ${columns.map((c) => `o${r}_${c} *= share;`).join(" ")}
       }`,
       )}
+      ${broadcast.writeRows(tile, { target: "o", dtype, sum: "o", count: "count", start: "rowOf(row + r, group)" })}
+      for (var r = lane; r < ${rows}u && row + r < count; r += ${lanes}u) {
+        ${broadcast.choose(tile, "top", "r", (r) => `top${r}`)}
+        ${broadcast.choose(tile, "total", "r", (r) => `total${r}`)}
+        lse[statOf(row + r, group)] = lseOf(top, total);
+      }
     }`;
 }
 

@@ -1,8 +1,6 @@
-import type { Tuning } from "../../framework/device/kernel.ts";
-import { type AttentionCall, attention, attentionLaunch } from "../../kernels/attention.ts";
-import { attentionDelta } from "../../kernels/attentionDelta.ts";
-import { attentionGradientKV } from "../../kernels/attentionGradientKV.ts";
-import { attentionGradientQ } from "../../kernels/attentionGradientQ.ts";
+import type { Kernel, Tuning } from "../../framework/device/kernel.ts";
+import { bindingsOf } from "../../framework/device/kernel.ts";
+import { type AttentionCall, type AttentionShape, attentionLaunch } from "../../kernels/attention.ts";
 import { noise, runKernel, worst } from "./launch.ts";
 
 export type Sizes = [batch: number, heads: number, kvHeads: number, queries: number, keys: number, headDim: number];
@@ -48,8 +46,16 @@ export interface Inputs {
 export function reference(spec: AttentionCall, { q, k, v, dO, segments }: Inputs) {
   const { batch, heads, kvHeads, headDim, queries, keys, causal, scale } = spec;
   const make = (like: ArrayLike<number>) => new Float64Array(like.length);
-  const result = { o: make(q), lse: new Float64Array(batch * heads * queries), dq: make(q), dk: make(k), dv: make(v) };
-  for (let row = 0; row < batch * heads * queries; row++) {
+  const rows = batch * heads * queries;
+  const result = {
+    o: make(q),
+    lse: new Float64Array(rows),
+    stats: new Float64Array(2 * rows),
+    dq: make(q),
+    dk: make(k),
+    dv: make(v),
+  };
+  for (let row = 0; row < rows; row++) {
     const [b, h, t] = [Math.floor(row / heads / queries), Math.floor(row / queries) % heads, row % queries];
     const start = b * spec.q.batch + t * spec.q.token + h * spec.q.head;
     const keyHead = b * spec.kv.batch + Math.floor((h * kvHeads) / heads) * spec.kv.head;
@@ -70,6 +76,7 @@ export function reference(spec: AttentionCall, { q, k, v, dO, segments }: Inputs
     const weights = scores.map((score) => Math.exp(score - result.lse[row]));
     const slopes = at.map((key) => inner(dO, v, key));
     const delta = weights.reduce((sum, weight, i) => sum + weight * slopes[i], 0);
+    result.stats.set([seen.length ? result.lse[row] * Math.LOG2E : 1e30, delta], 2 * row);
     at.forEach((key, i) => {
       const slope = scale * weights[i] * (slopes[i] - delta);
       for (let d = 0; d < headDim; d++) {
@@ -83,93 +90,80 @@ export function reference(spec: AttentionCall, { q, k, v, dO, segments }: Inputs
   return result;
 }
 
-export type Errors = Record<"o" | "lse" | "dq" | "dk" | "dv", number>;
 const MARGIN = 64; // elements behind every output that no launch may touch
 const MARK = 7;
+const fullPrecision = ["lse", "stats"];
 
 /**
- * Runs all kernels on noise and gives each output's largest error against float64; Infinity where a kernel wrote behind its
- * output's end. Tokens that only a cache's spare capacity holds are NaN in k and v.
+ * Launches one of the attention kernels on noise, with what the others would hand it taken from float64, and gives the largest
+ * error of its outputs; Infinity where it wrote behind an output's end. Tokens in a cache's spare capacity are NaN in k and v.
  */
-export async function errorsOf(
+export async function errorOf<T extends Tuning>(
+  kernel: Kernel<AttentionShape, T>,
   spec: AttentionCall,
-  segments?: Int32Array,
-  tuning: { forward?: Tuning; gradientQ?: Tuning; gradientKV?: Tuning } = {},
-): Promise<Errors> {
-  const { batch, heads, queries, keys, dtype } = spec;
-  const f16 = dtype === "f16";
-  const rounded = (x: Float32Array) => (f16 ? Float32Array.from(Float16Array.from(x)) : x);
-  const upload = (x: Float32Array) => (f16 ? new Uint16Array(Float16Array.from(x).buffer) : x);
-  const qSize = batch * heads * queries * spec.headDim;
-  const kvSize = batch * spec.kv.batch;
+  { segments, tuning }: { segments?: Int32Array; tuning?: T } = {},
+): Promise<number> {
+  const { batch, heads, queries, keys, headDim } = spec;
+  const rows = batch * heads * queries;
+  const sizes = { q: rows * headDim, kv: batch * spec.kv.batch };
+  const half = (name: string) => spec.dtype === "f16" && !fullPrecision.includes(name);
+  const rounded = (x: Float32Array) => (spec.dtype === "f16" ? Float32Array.from(Float16Array.from(x)) : x);
   const isSpare = (i: number) => {
     const { token, head } = spec.kv;
     const inner = i % spec.kv.batch;
-    return (token > head ? Math.floor(inner / token) : Math.floor((inner % head) / token)) >= keys;
+    return (token >= head ? Math.floor(inner / token) : Math.floor((inner % head) / token)) >= keys;
   };
-  const cached = (seed: number) => rounded(noise(kvSize, seed)).map((x, i) => (isSpare(i) ? Number.NaN : x));
+  const cached = (seed: number, factor: number) =>
+    rounded(noise(sizes.kv, seed)).map((x, i) => (isSpare(i) ? Number.NaN : factor * x));
   const inputs: Inputs = {
-    q: rounded(noise(qSize, 1)).map((x) => 2 * x),
-    k: cached(2).map((x) => 2 * x),
-    v: cached(3),
-    dO: rounded(noise(qSize, 4)),
+    q: rounded(noise(sizes.q, 1)).map((x) => 2 * x),
+    k: cached(2, 2),
+    v: cached(3, 1),
+    dO: rounded(noise(sizes.q, 4)),
     segments,
   };
-  const expected = reference(spec, inputs);
-  const { shape, uniforms } = attentionLaunch(spec);
-  const marked = (size: number) => new Float32Array(size + (size % 2) + MARGIN).fill(MARK);
-  const [q, k, v, dO] = [inputs.q, inputs.k, inputs.v, inputs.dO].map(upload);
+  const expected: Record<string, Float64Array> = reference(spec, inputs);
+  const known: Record<string, ArrayLike<number>> = { ...inputs, ...expected };
   const more: Record<string, Uint32Array> = segments ? { spans: spansOf(segments, queries) } : {};
-  const { forward, gradientQ, gradientKV } = tuning;
-  const rows = batch * heads * queries;
+  const { shape, uniforms } = attentionLaunch(spec);
 
-  const outputs = { o: upload(marked(qSize)), lse: marked(rows) };
-  const value = await runKernel(
-    attention,
-    { q, k, v, ...outputs, ...more },
-    ["o", "lse"],
-    shape,
-    uniforms,
-    forward as never,
-  );
-  const o = f16 ? new Uint16Array(value.o.buffer) : value.o;
-  const { stats } = await runKernel(
-    attentionDelta,
-    { o, dO, lse: value.lse, stats: marked(2 * rows) },
-    ["stats"],
-    shape,
-    uniforms,
-  );
-  const before = { q, k, v, dO, stats, ...more };
-  const { dq } = await runKernel(
-    attentionGradientQ,
-    { ...before, dq: upload(marked(qSize)) },
-    ["dq"],
-    shape,
-    uniforms,
-    gradientQ as never,
-  );
-  const { dk, dv } = await runKernel(
-    attentionGradientKV,
-    { ...before, dk: upload(marked(kvSize)), dv: upload(marked(kvSize)) },
-    ["dk", "dv"],
-    shape,
-    uniforms,
-    gradientKV as never,
-  );
-  const written = Object.entries({ o: value.o, lse: value.lse, dq, dk, dv }) as [keyof Errors, Float32Array][];
-  return Object.fromEntries(
-    written.map(([name, data]) => {
-      const got = f16 && name !== "lse" ? Float32Array.from(new Float16Array(data.buffer)) : data;
-      const wanted = expected[name];
-      const compared = Array.from(wanted.keys()).filter(
-        (i) => got[i] !== wanted[i] && !((name === "dk" || name === "dv") && isSpare(i)), // infinities have no difference
-      );
-      const error = worst(
-        compared.map((i) => got[i]),
-        compared.map((i) => wanted[i]),
-      );
-      return [name, got.subarray(wanted.length).every((x) => x === MARK) ? error : Number.POSITIVE_INFINITY];
-    }),
-  ) as Errors;
+  const bindings = Object.entries(bindingsOf(kernel, shape)).filter(([name]) => name !== "spans");
+  const arrays = bindings.map(([name, access]) => {
+    const { length } = known[name];
+    const marked = new Float32Array(length + (length % 2) + MARGIN).fill(MARK);
+    const content = access === "read" ? Float32Array.from(known[name]) : marked;
+    return [name, half(name) ? new Uint16Array(Float16Array.from(content).buffer) : content] as const;
+  });
+  const outputs = bindings.filter(([, access]) => access !== "read").map(([name]) => name);
+  const written = await runKernel(kernel, { ...Object.fromEntries(arrays), ...more }, outputs, shape, uniforms, tuning);
+  const errors = outputs.map((name) => {
+    const got = half(name) ? Float32Array.from(new Float16Array(written[name].buffer)) : written[name];
+    const wanted = expected[name];
+    const compared = Array.from(wanted.keys()).filter(
+      (i) => got[i] !== wanted[i] && !(/d[kv]/.test(name) && isSpare(i)), // infinities have no difference
+    );
+    const error = worst(
+      compared.map((i) => got[i]),
+      compared.map((i) => wanted[i]),
+    );
+    return got.subarray(wanted.length).every((x) => x === MARK) ? error : Number.POSITIVE_INFINITY;
+  });
+  return Math.max(...errors);
 }
+
+/** Whole tiles and broken ones, one token, primes, fewer queries than keys and more, queries that see nothing, none at all. */
+export const lengths: [queries: number, keys: number][] = [
+  [1, 1],
+  [7, 7],
+  [64, 64],
+  [5, 37],
+  [67, 31],
+  [1, 61],
+  [3, 0],
+  [0, 3],
+];
+
+/** Documents of some lengths, in a row of 67 tokens; in the second row a document comes back. */
+export const packed = Int32Array.from({ length: 2 * 67 }, (_, i) =>
+  i < 67 ? Math.floor(i / 20) : Math.floor((i - 67) / 7) % 3,
+);
