@@ -2,7 +2,8 @@
  * Zip archives read by their directory, an entry's bytes only when asked for, so that one of many gigabytes is never in
  * memory. PKWARE APPNOTE 6.3.10: 4.3.16 end record, 4.3.14 and 4.3.15 its zip64 form, 4.3.12 directory, 4.3.7 local header.
  */
-import { crc32, inflateRawSync } from "node:zlib";
+import { crc32 } from "node:zlib";
+import { inflateSync } from "fflate";
 import type { FileSource } from "./source.ts";
 
 export interface ZipEntry {
@@ -80,9 +81,9 @@ export class ZipFile {
     if (entry.size > largestRatio * entry.compressed + 64)
       throw damaged(source, `${entry.name} has an impossible size`);
     try {
-      const bytes = inflateRawSync(source.read(start, entry.compressed), { maxOutputLength: Math.max(1, entry.size) });
+      const bytes = inflateSync(source.read(start, entry.compressed), { out: new Uint8Array(entry.size) });
       if (bytes.length !== entry.size) throw new Error(`${bytes.length} bytes, expected ${entry.size}`);
-      return Uint8Array.from(bytes);
+      return bytes as Uint8Array<ArrayBuffer>;
     } catch (error) {
       throw damaged(source, `${entry.name} cannot be unpacked (${(error as Error).message})`);
     }

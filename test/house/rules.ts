@@ -104,8 +104,9 @@ export function undeclaredPackages(files: Files): string[] {
         .split("/")
         .slice(0, target.startsWith("@") ? 2 : 1)
         .join("/");
-      if (isOurs(target) || target.startsWith("node:") || name in dependencies || name in optionalDependencies)
-        continue;
+      const runtimesOwn =
+        target.startsWith("node:") || (target.startsWith("bun:") && path === "framework/device/provider-bun.ts");
+      if (isOurs(target) || runtimesOwn || name in dependencies || name in optionalDependencies) continue;
       wrong.push(`${path} imports ${target}, which package.json does not list as a dependency`);
     }
   return wrong;
