@@ -1,5 +1,6 @@
 import { Bench } from "tinybench";
-import type { Gpu, View } from "../framework/device/gpu.ts";
+import type { View } from "../framework/device/bindings.ts";
+import type { Gpu } from "../framework/device/gpu.ts";
 import type { AdapterRates } from "../framework/ops/measure.ts";
 import type { KernelCase } from "./case.ts";
 import type { Row } from "./table.ts";

@@ -1,7 +1,7 @@
 import { describeAdapter, targetOf } from "./adapter.ts";
+import { BindingCache, type Layout, type View } from "./bindings.ts";
 import { DeviceLostError, ShaderError } from "./errors.ts";
 import {
-  type Access,
   bindingsOf,
   defaultTuning,
   type Kernel,
@@ -14,19 +14,7 @@ import {
 import { type Block, BufferPool, type Owner } from "./pool.ts";
 import { Profiler } from "./profile.ts";
 import type { Provider } from "./provider.ts";
-
-/** A range of a block, in bytes. `offset` is a multiple of the adapter's storage alignment (256 always does). */
-export interface View {
-  block: Block;
-  offset: number;
-  bytes: number;
-}
-
-interface Layout {
-  id: number;
-  group: GPUBindGroupLayout;
-  pipeline: GPUPipelineLayout;
-}
+import { UniformArena, type UniformFields } from "./uniforms.ts";
 
 /** What a kernel and a shape come to: everything that a launch needs and no launch should compute again. */
 interface Plan {
@@ -35,8 +23,7 @@ interface Plan {
   tuning: Tuning;
   pipeline: GPUComputePipeline;
   layout: Layout;
-  bindings: [name: string, access: Access][];
-  uniforms: [name: string, type: "f32" | "u32" | "i32"][];
+  uniforms: UniformFields;
 }
 
 export interface GpuStats {
@@ -48,9 +35,6 @@ export interface GpuStats {
 }
 
 const MAX_RECORDED = 1000; // dispatches per submit: long enough to cost nothing, short enough to keep the adapter busy
-const MAX_BIND_GROUPS = 16384; // about 65,000 live ones crash llvmpipe
-const UNIFORM_ARENA = 1 << 18;
-const UNIFORM_WINDOW = 256;
 const READ_CHUNK = 16 << 20; // copying out of a larger mapping is slow under bun-webgpu
 const WRITE_CHUNK = 64 << 20;
 
@@ -62,25 +46,20 @@ export class Gpu {
   readonly target: Target;
   readonly pool: BufferPool;
   readonly profiler: Profiler;
-  readonly stats: GpuStats = { dispatches: 0, submits: 0, pipelines: 0, bindGroups: 0, bindGroupsCreated: 0 };
+
   /** A kernel's tuning by name, over what it would pick: how tests and benches force a variant. */
   readonly forced = new Map<string, Tuning>();
 
   private encoder: GPUCommandEncoder | undefined;
   private pass: GPUComputePassEncoder | undefined;
   private recorded = 0;
-  private uniformTop = 0;
-  private readonly uniformStep: number;
-  private readonly uniformData = new ArrayBuffer(UNIFORM_ARENA);
-  private readonly uniformF32 = new Float32Array(this.uniformData);
-  private readonly uniformU32 = new Uint32Array(this.uniformData);
-  private readonly uniformI32 = new Int32Array(this.uniformData);
-  private readonly uniformBuffer: GPUBuffer;
   private readonly dynamicOffset = new Uint32Array(1);
+  private dispatches = 0;
+  private submits = 0;
+  private readonly uniforms: UniformArena;
+  private readonly bindings: BindingCache;
   private readonly plans = new Map<object, Map<string, Plan>>();
   private readonly pipelines = new Map<string, GPUComputePipeline>();
-  private readonly layouts = new Map<string, Layout>();
-  private readonly bindGroups = new Map<string, GPUBindGroup>();
   private readonly staging: GPUBuffer[] = [];
   private failures: Promise<Error | null>[] = [];
   private failure: Error | undefined;
@@ -96,8 +75,8 @@ export class Gpu {
     this.pool = new BufferPool(device, maxBytes, provider.releaseBuffer, (f) => this.failures.push(f));
     this.profiler = new Profiler(device, provider);
     this.profiler.watch();
-    this.uniformStep = Math.max(device.limits.minUniformBufferOffsetAlignment, 16);
-    this.uniformBuffer = device.createBuffer({ size: UNIFORM_ARENA + UNIFORM_WINDOW, usage: 0x40 | 0x8 }); // UNIFORM | COPY_DST
+    this.uniforms = new UniformArena(device, provider);
+    this.bindings = new BindingCache(device, provider, this.uniforms.buffer, () => this.flush());
     device.onuncapturederror = (event) => {
       this.failure ??= new ShaderError(`${this.name}: ${event.error.message}`); // fires twice under bun-webgpu; never throws
     };
@@ -109,6 +88,18 @@ export class Gpu {
   /** The adapter's name, for errors and reports. */
   get name(): string {
     return describeAdapter(this.adapter).name;
+  }
+
+  /** Counts since the start; live bind groups and pipelines. */
+  get stats(): GpuStats {
+    const { dispatches, submits, pipelines, bindings } = this;
+    return {
+      dispatches,
+      submits,
+      pipelines: pipelines.size,
+      bindGroups: bindings.live,
+      bindGroupsCreated: bindings.created,
+    };
   }
 
   alloc(bytes: number, owner?: Owner): Block {
@@ -138,8 +129,9 @@ export class Gpu {
         `${kernel.name}: ${x} × ${y} × ${z} workgroups are more than ${this.name} takes (${describeShape(shape)})`,
       );
     }
-    const offset = this.writeUniforms(plan, uniforms);
-    const group = this.bindGroup(plan, views);
+    if (this.uniforms.full) this.flush();
+    const offset = plan.uniforms.length ? this.uniforms.add(kernel.name, plan.uniforms, uniforms) : 0;
+    const group = this.bindings.group(kernel.name, plan.layout, views);
     const pass = this.begin(plan, uniforms);
     pass.setPipeline(plan.pipeline);
     if (plan.uniforms.length) {
@@ -147,7 +139,7 @@ export class Gpu {
       pass.setBindGroup(0, group, this.dynamicOffset, 0, 1);
     } else pass.setBindGroup(0, group);
     pass.dispatchWorkgroups(x, y, z);
-    this.stats.dispatches++;
+    this.dispatches++;
     if (this.profiler.active) this.endPass();
     if (++this.recorded >= (this.profiler.active ? this.profiler.capacity : MAX_RECORDED)) this.flush();
   }
@@ -166,16 +158,13 @@ export class Gpu {
     this.endPass();
     if (!this.encoder) return;
     this.profiler.resolve(this.encoder);
-    if (this.uniformTop) {
-      this.device.queue.writeBuffer(this.uniformBuffer, 0, this.uniformData, 0, Math.ceil(this.uniformTop / 4) * 4);
-      this.uniformTop = 0;
-    }
+    this.uniforms.upload();
     const commands = this.encoder.finish();
     this.device.queue.submit([commands]);
     this.provider.releaseCommands(commands);
     this.encoder = undefined;
     this.recorded = 0;
-    this.stats.submits++;
+    this.submits++;
   }
 
   /** Uploads `data` (any byte length; the tail of the last word is zero). */
@@ -227,10 +216,7 @@ export class Gpu {
 
   /** Gives the pool's free buffers back to the adapter. */
   trim(): void {
-    this.flush();
-    for (const group of this.bindGroups.values()) this.provider.release(group);
-    this.bindGroups.clear();
-    this.stats.bindGroups = 0;
+    this.bindings.drop();
     this.pool.trim();
   }
 
@@ -240,7 +226,7 @@ export class Gpu {
     this.trim();
     this.closed = true;
     for (const buffer of this.staging) this.provider.releaseBuffer(buffer);
-    this.provider.releaseBuffer(this.uniformBuffer);
+    this.uniforms.close();
     for (const pipeline of this.pipelines.values()) this.provider.release(pipeline);
     this.profiler.close();
     this.pool.close();
@@ -297,81 +283,6 @@ export class Gpu {
     this.pass = undefined;
   }
 
-  private writeUniforms(plan: Plan, uniforms: Uniforms): number {
-    if (!plan.uniforms.length) return 0;
-    if (this.uniformTop + UNIFORM_WINDOW > UNIFORM_ARENA) this.flush();
-    const at = this.uniformTop;
-    let word = at >> 2;
-    for (const [name, type] of plan.uniforms) {
-      const value = uniforms[name];
-      if (value === undefined) throw new ShaderError(`${plan.kernel.name}: uniform ${name} is missing`);
-      if (type === "f32") this.uniformF32[word++] = value;
-      else if (type === "u32") this.uniformU32[word++] = value;
-      else this.uniformI32[word++] = value;
-    }
-    this.uniformTop = Math.ceil((word * 4) / this.uniformStep) * this.uniformStep;
-    return at;
-  }
-
-  private bindGroup(plan: Plan, views: Record<string, View>): GPUBindGroup {
-    let key = `${plan.layout.id}`;
-    for (const [name] of plan.bindings) {
-      const view = views[name];
-      if (!view) throw new ShaderError(`${plan.kernel.name}: nothing is bound to ${name}`);
-      key += `|${view.block.id}:${view.offset}:${view.bytes}`;
-    }
-    let group = this.bindGroups.get(key);
-    if (group) return group;
-    this.checkViews(plan, views);
-    const entries: GPUBindGroupEntry[] = plan.bindings.map(([name], binding) => {
-      const { block, offset, bytes } = views[name];
-      const size = Math.min(Math.ceil(bytes / 16) * 16, block.bytes - offset); // whole vec4s; blocks are padded
-      return { binding, resource: { buffer: block.buffer, offset, size: Math.max(size, 16) } };
-    });
-    if (plan.uniforms.length) {
-      entries.push({
-        binding: entries.length,
-        resource: { buffer: this.uniformBuffer, offset: 0, size: UNIFORM_WINDOW },
-      });
-    }
-    group = this.device.createBindGroup({ layout: plan.layout.group, entries });
-    if (this.bindGroups.size >= MAX_BIND_GROUPS) this.dropBindGroups();
-    this.bindGroups.set(key, group);
-    this.stats.bindGroups = this.bindGroups.size;
-    this.stats.bindGroupsCreated++;
-    return group;
-  }
-
-  /** Frees the older half of the cache, after what was recorded with it is submitted. */
-  private dropBindGroups(): void {
-    this.flush();
-    let left = MAX_BIND_GROUPS / 2;
-    for (const [key, group] of this.bindGroups) {
-      if (left-- === 0) break;
-      this.provider.release(group);
-      this.bindGroups.delete(key);
-    }
-  }
-
-  private checkViews(plan: Plan, views: Record<string, View>): void {
-    const limit = this.device.limits.maxStorageBufferBindingSize;
-    const written = new Map(
-      plan.bindings.filter(([, access]) => access !== "read").map(([name]) => [views[name].block, name]),
-    );
-    for (const [name, access] of plan.bindings) {
-      const { block, bytes } = views[name];
-      if (bytes > limit) {
-        const over = `${(bytes / 2 ** 20).toFixed(0)} MB, and ${this.name} binds ${(limit / 2 ** 20).toFixed(0)} MB at most`;
-        throw new ShaderError(
-          `${plan.kernel.name}: ${name} is ${over}. Use a smaller batch or sequence (${describeShape(plan.shape)})`,
-        );
-      }
-      const writer = written.get(block);
-      if (access === "read" && writer)
-        throw new ShaderError(`${plan.kernel.name}: ${name} and ${writer} share a buffer that is written`);
-    }
-  }
-
   private plan(kernel: Kernel<Shape, Tuning>, shape: Shape, forced?: Tuning): Plan {
     const byShape = this.plans.get(kernel) ?? new Map<string, Plan>();
     this.plans.set(kernel, byShape);
@@ -391,7 +302,7 @@ export class Gpu {
   private compile(kernel: Kernel<Shape, Tuning>, shape: Shape, tuning: Tuning): Plan {
     const bindings = Object.entries(bindingsOf(kernel, shape));
     const uniforms = Object.entries(kernel.uniforms ?? {});
-    const layout = this.layout(bindings, uniforms.length > 0);
+    const layout = this.bindings.layout(bindings, uniforms.length > 0);
     const source = moduleSource(kernel, shape, tuning);
     let pipeline = this.pipelines.get(source);
     if (!pipeline) {
@@ -409,30 +320,8 @@ export class Gpu {
       );
       this.provider.release(module);
       this.pipelines.set(source, pipeline);
-      this.stats.pipelines = this.pipelines.size;
     }
-    return { kernel, shape, tuning, pipeline, layout, bindings, uniforms };
-  }
-
-  private layout(bindings: [string, Access][], hasUniforms: boolean): Layout {
-    const signature = bindings.map(([, access]) => (access === "read" ? "r" : "w")).join("") + (hasUniforms ? "u" : "");
-    let layout = this.layouts.get(signature);
-    if (layout) return layout;
-    const entries: GPUBindGroupLayoutEntry[] = bindings.map(([, access], binding) => ({
-      binding,
-      visibility: 4, // COMPUTE
-      buffer: { type: access === "read" ? "read-only-storage" : "storage" },
-    }));
-    if (hasUniforms)
-      entries.push({ binding: entries.length, visibility: 4, buffer: { type: "uniform", hasDynamicOffset: true } });
-    const group = this.device.createBindGroupLayout({ entries });
-    layout = {
-      id: this.layouts.size,
-      group,
-      pipeline: this.device.createPipelineLayout({ bindGroupLayouts: [group] }),
-    };
-    this.layouts.set(signature, layout);
-    return layout;
+    return { kernel, shape, tuning, pipeline, layout, uniforms };
   }
 }
 

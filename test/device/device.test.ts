@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { describeAdapter, refuseNull } from "../../framework/device/adapter.ts";
-import type { Gpu, View } from "../../framework/device/gpu.ts";
+import type { View } from "../../framework/device/bindings.ts";
+import type { Gpu } from "../../framework/device/gpu.ts";
 import { kernel, linearIndex, linearWorkgroups } from "../../framework/device/kernel.ts";
 import { openGpu, selfTest, summary } from "../../framework/device/open.ts";
 import { sizeClass } from "../../framework/device/pool.ts";

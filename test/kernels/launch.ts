@@ -1,6 +1,7 @@
-import { openGpu } from "../../framework/device/open.ts";
-import type { Gpu, View } from "../../framework/device/gpu.ts";
+import type { View } from "../../framework/device/bindings.ts";
+import type { Gpu } from "../../framework/device/gpu.ts";
 import type { Kernel, Shape, Tuning, Uniforms } from "../../framework/device/kernel.ts";
+import { openGpu } from "../../framework/device/open.ts";
 
 let opened: Promise<Gpu> | undefined;
 
