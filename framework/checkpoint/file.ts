@@ -129,8 +129,10 @@ class AtomicFile {
   }
 
   #close(): void {
-    if (this.#descriptor !== undefined) fs.closeSync(this.#descriptor);
+    const descriptor = this.#descriptor;
+    // Forgotten first: a close that fails (network drives report a full disk there) has closed all the same.
     this.#descriptor = undefined;
+    if (descriptor !== undefined) fs.closeSync(descriptor);
   }
 
   /** Runs a file operation; its failure removes the temporary file and becomes a FileError. */

@@ -7,7 +7,10 @@ import { openSafetensors } from "./safetensors.ts";
 import { openShards } from "./shards.ts";
 import { type Checkpoint, FileSource, readJsonObject } from "./source.ts";
 
-/** A checkpoint with the `config.json` that lies in its folder, where there is one. */
+/**
+ * A checkpoint with the `config.json` that lies in its folder, where there is one; failing that, `config.jsonc`, which in a
+ * run's folder is the run's own, with the model's sizes under `model`.
+ */
 export interface CheckpointWithConfig extends Checkpoint {
   readonly config?: Readonly<Record<string, unknown>>;
 }
@@ -23,8 +26,9 @@ export function openCheckpoint(path: string): CheckpointWithConfig {
   const isFolder = isDirectory(path);
   const file = isFolder ? findInFolder(path) : path;
   const checkpoint = openFile(file);
-  const configFile = join(isFolder ? path : dirname(path), "config.json");
-  const config = existsSync(configFile) ? { config: readJsonObject(configFile) } : {};
+  const configs = ["config.json", "config.jsonc"].map((name) => join(isFolder ? path : dirname(path), name));
+  const configFile = configs.find((name) => existsSync(name));
+  const config = configFile === undefined ? {} : { config: readJsonObject(configFile) };
   return { ...checkpoint, path, ...config };
 }
 

@@ -31,6 +31,7 @@ export function openPth(path: string): Checkpoint {
       const tensor = expectEntry(path, tensors, name);
       return readTensor(path, name, zip, entries.get(tensor)!, tensor);
     },
+    close: () => source.close(),
   };
 }
 

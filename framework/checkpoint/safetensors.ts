@@ -26,6 +26,7 @@ export function openSafetensors(path: string): Checkpoint {
       expectFits(path, name, { shape, dtype });
       return { shape, dtype, data: viewAs(source.read(offset, byteLength({ shape, dtype })), dtype) };
     },
+    close: () => source.close(),
   };
 }
 

@@ -28,6 +28,7 @@ export function openShards(path: string, open: (path: string) => Checkpoint): Ch
     has: (name) => map.has(name),
     info: (name) => shardOf(name).info(name),
     get: (name) => shardOf(name).get(name),
+    close: () => shards.forEach((shard) => void shard.close()),
   };
 }
 

@@ -1,5 +1,6 @@
 /** A file read in pieces, so that one of many gigabytes is never in memory as a whole. */
 import * as fs from "node:fs";
+import { parse as parseJsonc } from "@std/jsonc";
 import { FileError, megabytes, readingError } from "./file.ts";
 import { byteLength, describeTensor, type HostTensor, type TensorInfo } from "./host.ts";
 
@@ -16,8 +17,10 @@ export interface Checkpoint {
   has(name: string): boolean;
   /** @throws FileError where there is no such tensor, naming some that there are */
   info(name: string): TensorInfo;
-  /** @throws FileError where there is no such tensor, or the file is damaged or has changed since it was opened */
+  /** @throws FileError where there is no such tensor, or the file is damaged, closed or has changed since it was opened */
   get(name: string): HostTensor;
+  /** Ends reading: `get` throws from now on. No file is held open between reads, so that forgetting this leaks nothing. */
+  close(): void;
 }
 
 /** The largest ArrayBuffer of Bun. */
@@ -36,6 +39,7 @@ const strangers: [RegExp, string][] = [
 export class FileSource {
   readonly size: number;
   readonly #identity: string;
+  #isClosed = false;
 
   /** @throws FileError where the file is missing, empty, a folder, or of another kind altogether */
   constructor(readonly path: string) {
@@ -52,8 +56,13 @@ export class FileSource {
     return new FileError(this.path, reason, undefined, { cause });
   }
 
+  close(): void {
+    this.#isClosed = true;
+  }
+
   /** Reads `length` bytes at `offset` into a buffer of their own. */
   read(offset: number, length: number): Uint8Array<ArrayBuffer> {
+    if (this.#isClosed) throw this.error("was closed; open it again to read on");
     if (length > largestBuffer)
       throw this.error(`${megabytes(length)} in one piece; this runtime holds 4.3 GB at most`);
     return this.#guard(() => {
@@ -116,11 +125,12 @@ export function expectFits(path: string, name: string, info: TensorInfo): void {
   throw new FileError(path, `${size}; a tensor of more than 4.3 GB cannot be held in one piece`);
 }
 
-/** @throws FileError where the file is missing or does not hold a JSON object */
+/** A `.jsonc` may hold comments. @throws FileError where the file is missing or does not hold a JSON object */
 export function readJsonObject(path: string): Record<string, unknown> {
   let value: unknown;
   try {
-    value = JSON.parse(fs.readFileSync(path, "utf8"));
+    const text = fs.readFileSync(path, "utf8");
+    value = path.endsWith(".jsonc") ? parseJsonc(text) : JSON.parse(text);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw readingError(path, error);
     throw new FileError(path, `is not JSON (${error.message}); it may be cut short`, undefined, { cause: error });

@@ -1,8 +1,8 @@
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, spyOn, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import {
   FileError,
   freeBytes,
@@ -202,6 +202,19 @@ test("A process killed in the middle of saving leaves the old file, and the next
   writeFileAtomic(path, "new");
   expect(read(path)).toBe("new");
   expect(fs.readdirSync(inside)).toEqual(["a.bin"]);
+});
+
+test("A disk that turns out full only when the file is closed is told the same", () => {
+  const path = join(emptyFolder(), "a.txt");
+  writeFileAtomic(path, "old");
+  const close = spyOn(fs, "closeSync").mockImplementationOnce((descriptor) => {
+    close.mockRestore();
+    fs.closeSync(descriptor);
+    throw Object.assign(new Error("ENOSPC"), { code: "ENOSPC" });
+  });
+  expect(failure(() => writeFileAtomic(path, "new")).message).toContain("could not be saved: the disk is full");
+  expect(read(path)).toBe("old");
+  expect(fs.readdirSync(dirname(path))).toEqual(["a.txt"]);
 });
 
 test.skipIf(!hasDisk)("A full disk is told with the space needed and free, and the old file stays", () => {

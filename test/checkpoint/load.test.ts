@@ -57,6 +57,33 @@ test("The config beside a checkpoint comes with it", () => {
   expect(() => openCheckpoint(list)).toThrow("config.json: holds [1], expected an object");
 });
 
+test("A config.jsonc is read where there is no config.json", () => {
+  const jsonc = '{ // sizes\n "hidden_size": 8,\n}';
+  const alone = folderOf({ "model.safetensors": safe(1), "config.jsonc": jsonc });
+  expect(openCheckpoint(alone).config).toEqual({ hidden_size: 8 });
+  const both = folderOf({ "model.safetensors": safe(1), "config.jsonc": jsonc, "config.json": '{"hidden_size": 16}' });
+  expect(openCheckpoint(both).config).toEqual({ hidden_size: 16 });
+  const broken = folderOf({ "model.safetensors": safe(1), "config.jsonc": "{ // sizes" });
+  expect(() => openCheckpoint(broken)).toThrow(`${join(broken, "config.jsonc")}: is not JSON (`);
+});
+
+test("A closed checkpoint of any kind is not read on, and still knows its names", () => {
+  const index = JSON.stringify({ weight_map: { w: "part.bin" } });
+  const folders: Record<string, string | Uint8Array>[] = [
+    { "model.safetensors": safe(1) },
+    { "y.pth": pth(2) },
+    { "model.safetensors.index.json": index, "part.bin": safe(3) },
+  ];
+  for (const files of folders) {
+    const checkpoint = openCheckpoint(folderOf(files));
+    checkpoint.get("w");
+    checkpoint.close();
+    checkpoint.close();
+    expect(() => checkpoint.get("w")).toThrow("was closed; open it again to read on");
+    expect(checkpoint.names()).toEqual(["w"]);
+  }
+});
+
 test("A missing, an empty and an ambiguous folder are told apart", () => {
   const missing = join(root, "missing");
   expect(() => openCheckpoint(missing)).toThrow(`${missing}: cannot be read: no such file or folder`);

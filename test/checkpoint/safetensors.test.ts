@@ -1,6 +1,16 @@
 import { afterAll, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -237,4 +247,25 @@ test("A file that changes after it was opened is not read on", async () => {
   expect(() => read.get("a")).toThrow(`${path}: has changed since it was opened; open it again`);
   rmSync(path);
   expect(() => read.get("a")).toThrow(`${path}: cannot be read: no such file or folder`);
+});
+
+test("Of a file of more than 4 GiB only what is asked for is read", () => {
+  const hole = 5 * 2 ** 30;
+  const header = safetensors({
+    wide: { dtype: "U8", shape: [hole], data_offsets: [0, hole] },
+    last: { dtype: "F32", shape: [2], data_offsets: [hole, hole + 8] },
+  });
+  const large = join(folder, "large.safetensors");
+  const descriptor = openSync(large, "w");
+  try {
+    // Sparse: the hole takes no room on the disk.
+    writeSync(descriptor, header);
+    writeSync(descriptor, Float32Array.of(1.5, -2), 0, 8, header.length + hole);
+    const checkpoint = openSafetensors(large);
+    expect(Array.from(checkpoint.get("last").data as Float32Array)).toEqual([1.5, -2]);
+    expect(() => checkpoint.get("wide")).toThrow("wide is U8 [5368709120], 5.4 GB; a tensor of more than 4.3 GB");
+  } finally {
+    closeSync(descriptor);
+    rmSync(large);
+  }
 });
