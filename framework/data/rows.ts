@@ -1,4 +1,5 @@
 /** Which documents a row of a batch holds, for any row at once: training resumes anywhere without replaying what came before. */
+import { hostRandom } from "../tensor/random.ts";
 import type { Shards } from "./shards.ts";
 
 /** A stretch of one document within a row. */
@@ -61,15 +62,9 @@ function firstAfter(ends: Float64Array, at: number): number {
 /** Fisher and Yates' shuffle, the same for the same seed and epoch. */
 export function shuffled(items: Uint32Array, seed: number, epoch: number): Uint32Array {
   const out = items.slice();
-  let state = (Math.imul(seed, 0x9e3779b1) ^ Math.imul(epoch + 1, 0x85ebca6b)) >>> 0;
-  const below = (n: number): number => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 2 ** 32) * n);
-  };
+  const random = hostRandom(Math.imul(seed, 0x9e3779b1) ^ Math.imul(epoch + 1, 0x85ebca6b));
   for (let i = out.length - 1; i > 0; i--) {
-    const j = below(i + 1);
+    const j = Math.floor(random() * (i + 1));
     [out[i], out[j]] = [out[j], out[i]];
   }
   return out;

@@ -1,3 +1,5 @@
+import { hostRandom } from "../tensor/random.ts";
+
 export interface SampleOptions {
   /** Divides the logits; 0 takes the likeliest token always (default 1). */
   temperature?: number;
@@ -19,7 +21,7 @@ export function sampler(options: SampleOptions): (logits: Float32Array, seen: re
   if (!(topK >= 0)) throw new RangeError(`generate: topK is ${topK}, expected 0 or more`);
   if (!(repetitionPenalty > 0))
     throw new RangeError(`generate: repetitionPenalty is ${repetitionPenalty}, expected more than 0`);
-  const random = mulberry32(seed);
+  const random = hostRandom(seed);
   return (logits, seen) => {
     if (repetitionPenalty !== 1) penalize(logits, seen, repetitionPenalty);
     if (temperature === 0) return argmax(logits);
@@ -66,15 +68,4 @@ function draw(from: { token: number; weight: number }[], at: number): number {
     if (left < 0) return token;
   }
   return from[from.length - 1].token;
-}
-
-/** A small generator of numbers in [0, 1) (mulberry32, public domain, by Tommy Ettinger). */
-function mulberry32(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

@@ -30,3 +30,14 @@ export function nextDraw(): { seedLow: number; seedHigh: number; drawLow: number
 function words(n: number): [low: number, high: number] {
   return [n >>> 0, Math.floor(n / 2 ** 32) >>> 0];
 }
+
+/** A small generator of numbers in [0, 1) for the host (mulberry32, by Tommy Ettinger, public domain). */
+export function hostRandom(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

@@ -1,5 +1,5 @@
-import { DisposedError, ShapeError } from "../device/errors.ts";
 import type { View } from "../device/bindings.ts";
+import { DisposedError, ShapeError } from "../device/errors.ts";
 import type { Block } from "../device/pool.ts";
 import { bytesOf, type DType, decode, encode, type HostArray } from "./dtype.ts";
 import { gpu } from "./engine.ts";
