@@ -33,7 +33,7 @@ export const attentionGradientQ = kernel<AttentionShape, AttentionTuning>({
   uniforms: attentionUniformTypes,
   tuning: { ...attentionTuning, rows: [16, 32, 8] },
   valid: validAttention,
-  pick: (_, target) => pickAttention(16, target),
+  pick: ({ headDim }, target) => pickAttention(headDim <= 128 ? 16 : 8, target),
   workgroups: ({ group }, { rows }, { queries, heads, batch }) => [
     Math.ceil((queries * group) / rows),
     heads / group,

@@ -68,7 +68,10 @@ export function validAttention(_: AttentionShape, { variant, rows, lanes }: Atte
   return target.subgroups && target.subgroupSize === lanes;
 }
 
-/** On a CPU the fewest loads per multiplication win: rows in registers. On a GPU shared memory and more lanes. */
+/**
+ * On a CPU the fewest loads per multiplication win: rows in registers, as many as compile in a second or two. On a GPU shared memory
+ * and more lanes.
+ */
 export function pickAttention(rows: number, target: Target): AttentionTuning {
   const { subgroupSize: lanes } = target;
   if (target.class === "software" && target.subgroups && lanes >= 4 && lanes <= 32) return { variant: 0, rows, lanes };

@@ -15,9 +15,13 @@ export const broadcastOf = ({ headDim }: AttentionShape, rows: number, lanes: nu
   quads: headDim / 4,
 });
 
-/** The entry point. Loops end where documents do, which the analysis can't know to be the same for all lanes. */
+/**
+ * The entry point. Loops end where documents do, which the analysis can't know to be the same for all lanes. Their bounds have
+ * `zero` added, which the compiler can't know to be 0: unrolled, they are slower and take seconds to compile.
+ */
 export const entry = `@diagnostic(off, subgroup_uniformity)
-    fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {`;
+    fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+      let zero = u.batch >> 31u;`;
 
 /** Vectors of a row that a lane has: those at lane, lane + lanes, … */
 export const columnsOf = ({ quads, lanes }: Broadcast): number[] => range(Math.ceil(quads / lanes));
@@ -71,7 +75,7 @@ export function dots(tile: Broadcast, products: { sum: string; own: string; pass
   };
   return `
       ${products.map(({ sum }) => eachRow(tile, (r) => `var ${sum}${r} = vec4f();`)).join("\n")}
-      ${products.map((p) => `for (var d = 0u; d < ${quads}u; d++) ${product(p)}`).join("\n      ")}`;
+      ${products.map((p) => `for (var d = 0u; d < ${quads}u + zero; d++) ${product(p)}`).join("\n      ")}`;
 }
 
 /**
@@ -94,7 +98,7 @@ export function accumulate(
           })}
         }`;
   return products
-    .flatMap((p) => columnsOf(tile).map((c) => `for (var turn = 0u; turn < ${lanes}u; turn++) ${product(p, c)}`))
+    .flatMap((p) => columnsOf(tile).map((c) => `for (var turn = 0u; turn < ${lanes}u + zero; turn++) ${product(p, c)}`))
     .join("\n        ");
 }
 
@@ -131,7 +135,7 @@ export function writeRows(
   const { rows, lanes, quads } = tile;
   const column = (c: number) => {
     const exists = (c + 1) * lanes <= quads ? "" : ` && lane + ${c * lanes}u < ${quads}u`;
-    return `for (var r = 0u; r < ${rows}u; r++) {
+    return `for (var r = 0u; r < ${rows}u + zero; r++) {
         ${choose(tile, "sum", "r", (r) => `${sum}${r}_${c}`)}
         if (row + r < ${count}${exists}) { ${target}[${start} + column${c}] = vec4<${dtype}>(sum); }
       }`;

@@ -109,9 +109,9 @@ export async function errorOf<T extends Tuning>(
   const half = (name: string) => spec.dtype === "f16" && !fullPrecision.includes(name);
   const rounded = (x: Float32Array) => (spec.dtype === "f16" ? Float32Array.from(Float16Array.from(x)) : x);
   const isSpare = (i: number) => {
-    const { token, head } = spec.kv;
-    const inner = i % spec.kv.batch;
-    return (token >= head ? Math.floor(inner / token) : Math.floor((inner % head) / token)) >= keys;
+    const { batch: row, token, head } = spec.kv;
+    const headsFirst = head * spec.kvHeads === row;
+    return Math.floor((headsFirst ? i % head : i % row) / token) >= keys;
   };
   const cached = (seed: number, factor: number) =>
     rounded(noise(sizes.kv, seed)).map((x, i) => (isSpare(i) ? Number.NaN : factor * x));
