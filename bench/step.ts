@@ -92,14 +92,12 @@ async function byKernel(step: () => { dispose(): void }): Promise<Row[]> {
   profiler.active = false;
   const sums = totalsByKernel(launches);
   const total = sums.reduce((all, { ms }) => all + ms, 0);
-  return sums
-    .slice(0, 24)
-    .map((s) => ({
-      name: s.name,
-      launches: s.launches,
-      ms: s.ms,
-      share: `${Math.round((100 * s.ms) / total)}%`,
-      "GFLOP/s": s.flops / s.ms / 1e6,
-      "GB/s": s.bytes / s.ms / 1e6,
-    }));
+  return sums.slice(0, 24).map((s) => ({
+    name: s.name,
+    launches: s.launches,
+    ms: s.ms,
+    share: `${Math.round((100 * s.ms) / total)}%`,
+    "GFLOP/s": s.flops / s.ms / 1e6,
+    "GB/s": s.bytes / s.ms / 1e6,
+  }));
 }
