@@ -45,7 +45,7 @@ export const attention = kernel<AttentionShape, AttentionTuning>({
   uniforms: attentionUniformTypes,
   tuning: attentionTuning,
   valid: validAttention,
-  pick: ({ headDim, few }, target) => pickAttention(few || (headDim <= 128 ? 16 : 8), target),
+  pick: pickAttention,
   workgroups: ({ group }, { rows }, { queries, heads, batch }) => [
     Math.ceil((queries * group) / rows),
     heads / group,

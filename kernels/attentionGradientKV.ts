@@ -34,7 +34,7 @@ export const attentionGradientKV = kernel<AttentionShape, AttentionTuning>({
   uniforms: attentionUniformTypes,
   tuning: { ...attentionTuning, rows: [16, 32, 8] },
   valid: validAttention,
-  pick: ({ headDim }, target) => pickAttention(headDim <= 64 ? 16 : 8, target),
+  pick: (shape, target) => pickAttention({ ...shape, few: 0 }, target),
   workgroups: ({ group }, { rows }, { keys, heads, batch }) => [Math.ceil(keys / rows), heads / group, batch],
   cost: (shape, uniforms) => ({
     flops: attentionFlops(4)(shape, uniforms),

@@ -33,7 +33,7 @@ export const attentionGradientQ = kernel<AttentionShape, AttentionTuning>({
   uniforms: attentionUniformTypes,
   tuning: { ...attentionTuning, rows: [16, 32, 8] },
   valid: validAttention,
-  pick: ({ headDim }, target) => pickAttention(headDim <= 128 ? 16 : 8, target),
+  pick: (shape, target) => pickAttention({ ...shape, few: 0 }, target),
   workgroups: ({ group }, { rows }, { queries, heads, batch }) => [
     Math.ceil((queries * group) / rows),
     heads / group,

@@ -68,13 +68,14 @@ export function validAttention(_: AttentionShape, { variant, rows, lanes }: Atte
   return target.subgroups && target.subgroupSize === lanes;
 }
 
-/**
- * On a CPU the fewest loads per multiplication win: rows in registers, as many as compile in a second or two. On a GPU shared memory
- * and more lanes.
- */
-export function pickAttention(rows: number, target: Target): AttentionTuning {
+/** Rows of a subgroup: those that a small head's kernels compile in a second with, the fastest for 64, as many as registers bear beyond. */
+const rowsOf = (headDim: number): number => (headDim <= 32 ? 16 : headDim <= 64 ? 32 : headDim <= 128 ? 16 : 8);
+
+/** On a CPU the fewest loads per multiplication win: rows in registers. On a GPU shared memory and more lanes. */
+export function pickAttention({ headDim, few }: AttentionShape, target: Target): AttentionTuning {
   const { subgroupSize: lanes } = target;
-  if (target.class === "software" && target.subgroups && lanes >= 4 && lanes <= 32) return { variant: 0, rows, lanes };
+  if (target.class === "software" && target.subgroups && lanes >= 4 && lanes <= 32)
+    return { variant: 0, rows: few || rowsOf(headDim), lanes };
   return { variant: 1, rows: TILE, lanes: TILE_LANES };
 }
 

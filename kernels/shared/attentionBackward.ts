@@ -22,6 +22,8 @@ export function gradientQBroadcast(shape: AttentionShape, { rows, lanes }: Atten
       ${broadcast.columnNames(tile)}
       ${broadcast.own(tile, "limit", (r) => `limitOf(row + ${r})`)}
       ${broadcast.own(tile, "stat", (r) => `stats[statOf(min(row + ${r}, count - 1u), group)]`)}
+      ${broadcast.keep(tile, "q")}
+      ${broadcast.keep(tile, "dO")}
       ${broadcast.zeros(tile, "sum")}
       ${segments ? broadcast.ownSpans(tile, (r) => `min(row + ${r}, count - 1u) / ${group}u`) : ""}
       let end = ${segments ? "min(spanEnd, lastLimit(row, count))" : "lastLimit(row, count)"};
@@ -64,6 +66,8 @@ export function gradientKVBroadcast(shape: AttentionShape, { rows, lanes }: Atte
       let scale = u.scale * 1.44269504;
       ${broadcast.own(tile, "own", (r) => `keyStart + min(row + ${r}, u.keys - 1u) * u.kvToken`)}
       ${broadcast.columnNames(tile)}
+      ${broadcast.keep(tile, "k")}
+      ${broadcast.keep(tile, "v")}
       ${broadcast.zeros(tile, "dk")}
       ${broadcast.zeros(tile, "dv")}
       ${segments ? broadcast.ownSpans(tile, (r) => `min(row + ${r}, u.keys - 1u)`) : ""}

@@ -36,6 +36,19 @@ export const own = ({ rows, lanes }: Broadcast, name: string, value: (row: strin
     .map((i) => `let ${name}${i} = ${value(`${i * lanes}u + lane % ${Math.min(rows, lanes)}u`)};`)
     .join(" ");
 
+/**
+ * `q`Kept: the rows that the lane stands for, from where `own`i says, in its private memory: reading there costs a third of a
+ * load from a buffer, which Mesa's compiler bounds and masks lane by lane.
+ */
+export const keep = ({ rows, lanes, quads }: Broadcast, binding: string): string => {
+  const parts = range(Math.ceil(rows / lanes));
+  return `
+      var ${binding}Kept: array<vec4f, ${parts.length * quads}>;
+      for (var d = 0u; d < ${quads}u + zero; d++) {
+        ${parts.map((i) => `${binding}Kept[d + ${i * quads}u] = vec4f(${binding}[own${i} + d]);`).join(" ")}
+      }`;
+};
+
 /** What the lane that stands for row r has under `name`. */
 export const ofRow = ({ lanes }: Broadcast, name: string, r: number): string =>
   `subgroupBroadcast(${name}${Math.floor(r / lanes)}, ${r % lanes}u)`;
@@ -48,7 +61,7 @@ export const passingRows = ({ lanes }: Broadcast, start: (row: string) => string
 
 /**
  * `sum`r = row r of `own` times the lane's four rows of `passing`, for each of the products. A lane loads four elements of
- * its own rows and of four passing ones; own elements are handed round. A loop for each product: what one loop carries should be few.
+ * four passing rows and has those of its own rows (see {@link keep}), which are handed round. A loop for each product: what one loop carries should be few.
  */
 export function dots(tile: Broadcast, products: { sum: string; own: string; passing: string }[]): string {
   const { rows, lanes, quads } = tile;
@@ -62,7 +75,7 @@ export function dots(tile: Broadcast, products: { sum: string; own: string; pass
             .map((e) => `let b${e} = ${turned(e)};`)
             .join(" ")}
           ${range(Math.ceil(rows / lanes))
-            .map((i) => `let a${i} = vec4f(${own}[own${i} + d]);`)
+            .map((i) => `let a${i} = ${own}Kept[d + ${i * quads}u];`)
             .join(" ")}
           ${eachRow(
             tile,

@@ -26,6 +26,7 @@ export function forwardBroadcast(shape: AttentionShape, { rows, lanes }: Attenti
       ${segments ? broadcast.ownSpans(tile, (r) => `min(row + ${r}, count - 1u) / ${group}u`) : ""}
       ${broadcast.columnNames(tile)}
       ${each((r) => `var top${r} = -1e30; var total${r} = 0.0;`)}
+      ${broadcast.keep(tile, "q")}
       ${broadcast.zeros(tile, "o")}
       let end = ${segments ? "min(spanEnd, lastLimit(row, count))" : "lastLimit(row, count)"};
       for (var s = ${segments ? "spanStart" : "0u"}; s < end; s += ${4 * lanes}u) {

@@ -1,8 +1,10 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { type Kernel, type Target, tuningSpace } from "../../framework/device/kernel.ts";
 import { type AttentionShape, type AttentionTuning, attentionLaunch } from "../../kernels/attention.ts";
 import { call, errorOf, lengths, packed } from "./attentionReference.ts";
 import { testGpu } from "./launch.ts";
+
+setDefaultTimeout(60_000); // on a fresh machine a pipeline takes seconds to compile
 
 const { target } = await testGpu();
 const portable: Target = { ...target, class: "portable" };
