@@ -16,11 +16,13 @@ export interface FlatBuffer {
 }
 
 /**
- * Moves parameters into few large buffers, as many as the adapter's binding limit asks for, and gives each a gradient that views
+ * Moves parameters into few large buffers, of `most` elements (what the adapter binds) unless one parameter has more, and gives each a gradient that views
  * another: one launch clears, measures or updates a whole buffer. The parameters stay the same objects.
  */
-export function flatten(named: Map<string, Tensor>): FlatBuffer[] {
-  const most = Math.floor(gpu().device.limits.maxStorageBufferBindingSize / 4);
+export function flatten(
+  named: Map<string, Tensor>,
+  most = Math.floor(gpu().device.limits.maxStorageBufferBindingSize / 4),
+): FlatBuffer[] {
   const groups: { names: string[]; offsets: number[]; size: number }[] = [];
   for (const [name, p] of named) {
     const size = Math.ceil(p.size / ALIGN) * ALIGN;

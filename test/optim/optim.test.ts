@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { Linear } from "../../framework/nn/index.ts";
+import { flatten } from "../../framework/optim/flat.ts";
 import { AdamW, clipGradNorm, learningRateAt, SGD } from "../../framework/optim/index.ts";
 import { scope } from "../../framework/tensor/scope.ts";
 import { Tensor } from "../../framework/tensor/tensor.ts";
@@ -144,6 +145,19 @@ test("a steady step creates no buffer and no bind group, and leaves nothing behi
     }),
   ).toBe(0);
   expect({ created: gpu.pool.stats.created, groups: gpu.stats.bindGroupsCreated }).toEqual(before);
+});
+
+test("parameters move into as few buffers as the limit allows, and keep their values", async () => {
+  const named = new Map([3, 100, 64, 300, 1].map((size, i) => [`p${i}`, input([size], i + 1)] as const));
+  const before = await Promise.all([...named.values()].map((p) => p.data()));
+  const buffers = flatten(named, 256);
+  expect(buffers.map((b) => b.names)).toEqual([["p0", "p1", "p2"], ["p3"], ["p4"]]);
+  for (const [i, p] of [...named.values()].entries()) {
+    expect([...(await p.data())]).toEqual([...before[i]]);
+    expect(await (p.grad as Tensor).abs().sum().item()).toBe(0);
+  }
+  const { parameters, values, offsets } = buffers[0];
+  expect((await values.data())[offsets[1] + 7]).toBe((await parameters[1].data())[7]);
 });
 
 test("dispose frees moments and gradients", async () => {
