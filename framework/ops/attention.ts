@@ -75,8 +75,8 @@ export interface FusedAttentionOptions extends AttentionOptions {
 }
 
 /**
- * torch.nn.functional.scaled_dot_product_attention, grouped-query and with packed documents, without the scores in memory where the
- * adapter has subgroups.
+ * torch.nn.functional.scaled_dot_product_attention, grouped-query and with packed documents, without the scores in memory for head
+ * sizes up to 256 that are multiples of 4.
  * @param q [B, Hq, T, D]; k, v [B, Hkv, S, D], or as `layout` says
  * @throws ShapeError where heads, sizes or segments do not fit
  * Dao 2023, arXiv:2307.08691
@@ -95,9 +95,7 @@ export function scaledDotProductAttention(
     scale = 1 / Math.sqrt(q.dim(-1)),
   } = options;
   check(q, k, v, layout, keys, segments);
-  const { target } = gpu();
-  const fused =
-    target.subgroups && [4, 8, 16, 32].includes(target.subgroupSize) && q.dim(-1) % 4 === 0 && q.dim(-1) <= 256;
+  const fused = q.dim(-1) % 4 === 0 && q.dim(-1) <= 256; // what the kernels take
   if (fused) {
     const spans = options.spans ?? (segments && documentSpans(segments));
     return flash(q, k, v, spans, { layout, keys, causal, scale });
