@@ -110,12 +110,12 @@ async function askFacts(model: CausalLM, tokenizer: Tokenizer): Promise<void> {
 
 /** Lines from the keyboard until Ctrl-D or an empty line. */
 async function* typed(): AsyncGenerator<string> {
-  const lines = createInterface({ input: process.stdin, output: process.stdout, prompt: "\n> " });
-  lines.prompt();
+  const lines = createInterface({ input: process.stdin });
+  process.stdout.write("\n> ");
   for await (const line of lines) {
     if (line.trim() === "") break;
     yield line;
-    lines.prompt();
+    process.stdout.write("\n> ");
   }
   lines.close();
 }

@@ -167,7 +167,8 @@ await main(async () => {
     });
     if (run.due("eval", step) && held) run.log({ step, ...(await evaluate(held)) });
     if (run.due("sample", step)) await run.sample(step, samples());
-    if (run.due("save", step)) await run.save(step, snapshot(model, optimizer), () => saveModel(model, run.dir));
+    if (run.due("save", step) && report.counted)
+      await run.save(step, snapshot(model, optimizer), () => saveModel(model, run.dir));
   }
   run.finish({ next: `bun recipes/eval.ts --run ${run.dir}` });
   shards.close();
