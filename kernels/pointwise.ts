@@ -132,6 +132,19 @@ const library: Record<string, string> = {
       let magnitude = pow(-x, p);
       return select(magnitude, -magnitude, fract(p * 0.5) != 0.0);
     }`,
+  // WGSL's min and max may drop a NaN, and x != x may be compiled to false.
+  lesser: `
+    fn lesser(x: f32, y: f32) -> f32 {
+      if ((bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u) { return x; }
+      if ((bitcast<u32>(y) & 0x7fffffffu) > 0x7f800000u) { return y; }
+      return min(x, y);
+    }`,
+  greater: `
+    fn greater(x: f32, y: f32) -> f32 {
+      if ((bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u) { return x; }
+      if ((bitcast<u32>(y) & 0x7fffffffu) > 0x7f800000u) { return y; }
+      return max(x, y);
+    }`,
   // Some drivers compute tanh through exp, which overflows.
   safeTanh: "fn safeTanh(x: f32) -> f32 { return tanh(clamp(x, -15.0, 15.0)); }",
   siluSlope: `

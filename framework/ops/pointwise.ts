@@ -1,6 +1,7 @@
 import { provideAccumulator } from "../autograd/backward.ts";
 import { noGrad } from "../autograd/graph.ts";
 import { op } from "../autograd/op.ts";
+import { DTypeError } from "../device/errors.ts";
 import { type DType, isFloat, promote } from "../tensor/dtype.ts";
 import type { Dims } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
@@ -17,11 +18,13 @@ interface Unary {
   gradient: (of: { x: Tensor; y: Tensor; dy: Tensor }) => Tensor;
   /** Integers are taken too. */
   integers?: boolean;
+  /** Of those, only ones with a sign. */
+  signed?: boolean;
 }
 
 /** The value in WGSL of `a`, and the gradient in ops of x, y and dy: a row an op. */
 const unary = {
-  neg: { wgsl: "-a", gradient: ({ dy }) => neg(dy), integers: true },
+  neg: { wgsl: "-a", gradient: ({ dy }) => neg(dy), integers: true, signed: true },
   exp: { wgsl: "exp(a)", gradient: ({ y, dy }) => mul(dy, y) },
   log: { wgsl: "log(a)", gradient: ({ x, dy }) => div(dy, x) },
   sqrt: { wgsl: "sqrt(a)", gradient: ({ y, dy }) => div(mul(dy, 0.5), y) },
@@ -40,15 +43,17 @@ const unary = {
   },
   relu: { wgsl: "max(a, 0)", gradient: ({ x, dy }) => where(gt(x, 0), dy, 0), integers: true },
   abs: { wgsl: "abs(a)", gradient: ({ x, dy }) => mul(dy, sign(x)), integers: true },
-  sign: { wgsl: "sign(a)", gradient: ({ dy }) => mul(dy, 0), integers: true },
+  sign: { wgsl: "sign(a)", gradient: ({ dy }) => mul(dy, 0), integers: true, signed: true },
   erf: { wgsl: "erf(a)", gradient: ({ x, dy }) => mul(dy, mul(exp(neg(mul(x, x))), 2 / Math.sqrt(Math.PI))) },
 } satisfies Record<string, Unary>;
 
 function unaryOp(name: keyof typeof unary): (x: Tensor) => Tensor {
-  const { wgsl, gradient, integers } = unary[name] as Unary;
+  const { wgsl, gradient, integers, signed } = unary[name] as Unary;
   return op(name, {
     value(x: Tensor) {
       if (!integers) expectFloat(name, x);
+      else if (signed && x.dtype === "u32")
+        throw new DTypeError(`${name}: x is u32, expected f32, f16 or i32; cast it first`);
       const y = elementwise(name, wgsl, [x]);
       return { y, saved: { x, y } };
     },
@@ -108,8 +113,8 @@ const binary = {
       when(needs(1), () => neg(div(mul(dy, y), b))),
     ],
   },
-  minimum: { wgsl: "min(a, b)", gradient: ({ a, b, dy }) => shareTies(dy, lt(a, b), eq(a, b)) },
-  maximum: { wgsl: "max(a, b)", gradient: ({ a, b, dy }) => shareTies(dy, gt(a, b), eq(a, b)) },
+  minimum: { wgsl: "lesser(a, b)", gradient: ({ a, b, dy }) => shareTies(dy, lt(a, b), eq(a, b)) },
+  maximum: { wgsl: "greater(a, b)", gradient: ({ a, b, dy }) => shareTies(dy, gt(a, b), eq(a, b)) },
 } satisfies Record<string, Binary>;
 
 /** A tie gives half to each, as in PyTorch. */
@@ -139,22 +144,17 @@ function binaryOp(name: keyof typeof binary): (a: Operand, b: Operand) => Tensor
   };
 }
 
-/** A number meets a tensor in the tensor's dtype, unless a fraction meets integers. */
+/** A number meets a tensor in the tensor's dtype, unless a fraction meets integers; integers are divided as floats. */
 function binaryValue(name: string, wgsl: string, a: Tensor, b: Operand, dtype?: DType): Tensor {
-  if (b instanceof Tensor) {
-    const common = promote(a.dtype, b.dtype);
-    const type = common === "f16" ? "f32" : common;
-    return elementwise(name, wgsl.replace(/\ba\b/g, `${type}(a)`).replace(/\bb\b/g, `${type}(b)`), [a, b], {
-      dtype: dtype ?? common,
-    });
-  }
-  const whole = !isFloat(a.dtype) && Number.isInteger(b);
-  const type = whole ? a.dtype : "f32";
-  const result = dtype ?? (isFloat(a.dtype) || whole ? a.dtype : "f32");
-  return elementwise(name, wgsl.replace(/\ba\b/g, `${type}(a)`).replace(/\bb\b/g, `${type}(u.s)`), [a], {
-    dtype: result,
-    s: b,
-  });
+  const fraction = typeof b === "number" && !Number.isInteger(b) && !isFloat(a.dtype);
+  const common = b instanceof Tensor ? promote(a.dtype, b.dtype) : fraction ? "f32" : a.dtype;
+  const result = name === "div" && !isFloat(common) ? "f32" : common;
+  const type = result === "f16" ? "f32" : result;
+  const right = b instanceof Tensor ? "b" : "u.s";
+  const plain = isFloat(type) ? wgsl : wgsl.replace("lesser(", "min(").replace("greater(", "max("); // integers have no NaN
+  const expr = plain.replace(/\ba\b/g, `${type}(a)`).replace(/\bb\b/g, `${type}(${right})`);
+  const operands = b instanceof Tensor ? [a, b] : [a];
+  return elementwise(name, expr, operands, { dtype: dtype ?? result, s: b instanceof Tensor ? 0 : b });
 }
 
 export const add = binaryOp("add");

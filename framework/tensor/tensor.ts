@@ -1,5 +1,5 @@
 import type { View } from "../device/bindings.ts";
-import { DisposedError, ShapeError } from "../device/errors.ts";
+import { DisposedError, DTypeError, ShapeError } from "../device/errors.ts";
 import type { Block } from "../device/pool.ts";
 import { bytesOf, type DType, decode, encode, type HostArray } from "./dtype.ts";
 import { gpu } from "./engine.ts";
@@ -221,21 +221,27 @@ export class Tensor {
 }
 
 function dtypeOf(data: Nested | ArrayLike<number>): DType {
-  if (data instanceof Int32Array || data instanceof BigInt64Array) return "i32";
+  if (data instanceof Int32Array) return "i32";
   if (data instanceof Uint32Array) return "u32";
   return "f32";
 }
 
 function flatten(data: Nested | ArrayLike<number>): { values: ArrayLike<number>; shape: number[] } {
   if (typeof data === "number") return { values: [data], shape: [] };
+  if (data instanceof BigInt64Array)
+    throw new DTypeError("tensor: a BigInt64Array has no dtype here; give Int32Array.from(data, Number)");
   if (!Array.isArray(data)) return { values: data as ArrayLike<number>, shape: [(data as ArrayLike<number>).length] };
   const shape: number[] = [];
   for (let level: Nested = data; Array.isArray(level); level = level[0] as Nested) shape.push(level.length);
   const values: number[] = [];
   const walk = (level: Nested, depth: number): void => {
     if (depth === shape.length) {
-      if (typeof level !== "number") throw new ShapeError("tensor: a list stands where a number is expected");
-      values.push(level);
+      if (typeof level !== "number" && typeof level !== "boolean") {
+        throw new ShapeError(
+          `tensor: found ${Array.isArray(level) ? "a list" : typeof level} where a number is expected`,
+        );
+      }
+      values.push(Number(level));
     } else if (Array.isArray(level) && level.length === shape[depth]) for (const item of level) walk(item, depth + 1);
     else throw new ShapeError(`tensor: lists of different lengths at depth ${depth}, expected ${shape[depth]} items`);
   };

@@ -137,6 +137,25 @@ test("integers stay integers, and meet floats as floats", async () => {
   expect(() => ops.exp(i)).toThrow("exp: x is i32, expected f32 or f16");
 });
 
+test("integers are divided as floats, as in PyTorch", async () => {
+  const q = Tensor.from(Int32Array.of(7, -7)).div(Tensor.from(Int32Array.of(2, 2)));
+  expect([q.dtype, await q.tolist()]).toEqual(["f32", [3.5, -3.5]]);
+  expect(await Tensor.from(Int32Array.of(1)).div(4).tolist()).toEqual([0.25]);
+});
+
+test("minimum and maximum hand a NaN on", async () => {
+  const [a, b] = [Tensor.from([1, Number.NaN, 3]), Tensor.from([Number.NaN, 2, 4])];
+  expect([...(await a.minimum(b).data())]).toEqual([Number.NaN, Number.NaN, 3]);
+  expect([...(await a.maximum(b).data())]).toEqual([Number.NaN, Number.NaN, 4]);
+  expect(await Tensor.from(Int32Array.of(3, -9)).maximum(0).tolist()).toEqual([3, 0]);
+});
+
+test("what is no number is refused by its kind", () => {
+  expect(() => Tensor.from(["a"] as unknown as number[])).toThrow("tensor: found string where a number is expected");
+  expect(() => Tensor.from(BigInt64Array.of(1n) as unknown as number[])).toThrow("a BigInt64Array has no dtype here");
+  expect(() => ops.neg(Tensor.from(Uint32Array.of(1)))).toThrow("neg: x is u32, expected f32, f16 or i32");
+});
+
 test("a tie of minimum and maximum gives half the gradient to each", async () => {
   const a = Tensor.from([1, 2]);
   const b = Tensor.from([1, 3]);
