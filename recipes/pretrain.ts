@@ -121,7 +121,7 @@ await main(async () => {
     betas: [0.9, train.beta2],
     weightDecay: train.weightDecay,
   });
-  if (run.resumed) restore(run.resumed, model, optimizer);
+  if (run.resumed) restore(run.resumed, model, optimizer, shards.key);
   const tokensPerStep = train.batchSize * train.accumulate * data.seqLen;
   run.print(
     `${shards.tokens} tokens in ${shards.info.documents} documents, ${held?.documents ?? 0} of them held out; ${model.numParameters()} parameters`,
@@ -168,7 +168,7 @@ await main(async () => {
     if (run.due("eval", step) && held) run.log({ step, ...(await evaluate(held)) });
     if (run.due("sample", step)) await run.sample(step, samples());
     if (run.due("save", step) && report.counted)
-      await run.save(step, snapshot(model, optimizer), () => saveModel(model, run.dir));
+      await run.save(step, snapshot(model, optimizer, shards.key), () => saveModel(model, run.dir));
   }
   run.finish({ next: `bun recipes/eval.ts --run ${run.dir}` });
   shards.close();

@@ -1,6 +1,6 @@
 /** Token shards on disk: `tokens-N.bin` (u16 or u32), `documents.bin` (length and hash of each document), `info.json`. */
 import { closeSync, openSync, readFileSync, readSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { DataError } from "./files.ts";
 
 export interface ShardInfo {
@@ -17,6 +17,8 @@ export interface ShardInfo {
 /** An open dataset. */
 export interface Shards {
   readonly folder: string;
+  /** Names the content: the same texts, tokenizer and options give the same. */
+  readonly key: string;
   readonly info: ShardInfo;
   readonly tokens: number;
   /** Tokens of each document. */
@@ -44,6 +46,7 @@ export function openShards(folder: string): Shards {
   const places = placeDocuments(lengths, info.shards);
   return {
     folder,
+    key: basename(folder),
     info,
     tokens: info.shards.reduce((a, b) => a + b, 0),
     lengths,

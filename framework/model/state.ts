@@ -3,6 +3,7 @@
 import { toFloat32 } from "../checkpoint/host.ts";
 import type { TensorToWrite } from "../checkpoint/safetensors.ts";
 import type { Checkpoint } from "../checkpoint/source.ts";
+import { MicroMindError } from "../device/errors.ts";
 import type { Module } from "../nn/index.ts";
 import type { Optimizer } from "../optim/index.ts";
 import { randomState, setRandomState } from "../tensor/random.ts";
@@ -11,11 +12,14 @@ import type { Tensor } from "../tensor/tensor.ts";
 export interface TrainingState {
   /** Read from the device one by one as they are written. */
   tensors: Map<string, TensorToWrite>;
-  meta: { random: { seed: number; draw: number } };
+  meta: { random: { seed: number; draw: number }; data: string };
 }
 
-/** The state after the last step. Write it before the next one. */
-export function snapshot(model: Module, optimizer: Optimizer): TrainingState {
+/**
+ * The state after the last step. Write it before the next one.
+ * @param data names what is trained on, by content: a resumed run must find the same
+ */
+export function snapshot(model: Module, optimizer: Optimizer, data: string): TrainingState {
   const entry = (tensor: Tensor): TensorToWrite => ({
     shape: [...tensor.shape],
     dtype: "F32",
@@ -25,15 +29,25 @@ export function snapshot(model: Module, optimizer: Optimizer): TrainingState {
     ...[...model.namedParameters()].map(([name, p]) => [`model.${name}`, entry(p)] as const),
     ...[...optimizer.state()].map(([name, t]) => [`optimizer.${name}`, entry(t)] as const),
   ]);
-  return { tensors, meta: { random: randomState() } };
+  return { tensors, meta: { random: randomState(), data } };
 }
 
-/** Puts a saved state back. @throws FileError where a tensor is missing or damaged, MicroMindError where it has another size */
+/**
+ * Puts a saved state back.
+ * @throws MicroMindError where the data is not what the state was trained on, or a tensor has another size; FileError where one is
+ *   missing or damaged
+ */
 export function restore(
   saved: { tensors: Checkpoint; meta: TrainingState["meta"] },
   model: Module,
   optimizer: Optimizer,
+  data: string,
 ): void {
+  if (saved.meta.data !== data) {
+    throw new MicroMindError(
+      "--resume: the data or the tokenizer has changed since the run began; bring them back, or start a new run",
+    );
+  }
   const read = (name: string) => toFloat32(saved.tensors.get(name));
   for (const [name, p] of model.namedParameters()) p.write(read(`model.${name}`));
   optimizer.loadState(new Map([...optimizer.state().keys()].map((name) => [name, read(`optimizer.${name}`)])));

@@ -256,7 +256,9 @@ describe("bad input is an error in words, and nothing good is lost", () => {
       if (!mounted) return console.log("skip: a small disk cannot be mounted here");
       try {
         const { code, text } = await recipe("pretrain.ts", small("disk/run"));
-        expect(text).toMatch(/WARNING: saving step \d+: .*the disk is full[\s\S]*the last good state is that of step 4/);
+        expect(text).toMatch(
+          /WARNING: saving step \d+: .*the disk is full[\s\S]*the last good state is that of step 4/,
+        );
         expect(code).not.toBe(0);
         const states = existsSync(join(disk, "run/state"))
           ? readdirSync(join(disk, "run/state")).filter((n) => n.startsWith("step-"))
