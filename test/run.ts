@@ -11,7 +11,7 @@ import { dirname, relative, resolve } from "node:path";
 
 const ROOT = resolve(import.meta.dirname, "..");
 /** Software drivers run out of native handles (llvmpipe at some 65,000 bind groups), so no process runs everything. */
-const FILES_PER_PROCESS = 12;
+const FILES_PER_PROCESS = 6;
 /** llvmpipe takes every core by itself; a second process fills the gaps in which WGSL is compiled. */
 const PROCESSES = Math.min(2, availableParallelism());
 /** A test that hangs in native code cannot be stopped from inside its process. */
