@@ -67,7 +67,7 @@ export class Run<Meta = unknown> {
   #extra = true;
   #loopStart = 0;
   #loopStep = -1;
-  /** Seconds of the sessions before this one. */
+  /** Seconds of the starts before this one, where the run was resumed. */
   #earlier = 0;
   #skipped = 0;
 
@@ -339,7 +339,7 @@ export class Run<Meta = unknown> {
     }
   }
 
-  /** Of training, all sessions, to the millisecond. */
+  /** Of training, all starts together, to the millisecond. */
   #seconds(): number {
     return Math.round(this.#earlier * 1000 + performance.now() - this.#start) / 1000;
   }
