@@ -8,6 +8,8 @@ export interface CrossEntropyGradientShape {
 }
 
 const LANES = 64;
+/** Columns of a row that a workgroup takes. */
+const BLOCK = 1024;
 
 /** x becomes scale · (softmax(x) − onehot(label)) in place, zero for ignored rows: the gradient of cross-entropy takes its logits' room. */
 export const crossEntropyGradient = kernel({
@@ -16,18 +18,22 @@ export const crossEntropyGradient = kernel({
   types: ({ dtype }: CrossEntropyGradientShape) => ({ x: dtype, label: "i32" }),
   uniforms: { rows: "u32", columns: "u32", ignore: "i32" },
   workgroups: (_, __, { rows, columns }) =>
-    rows * columns === 0 ? [0] : linearWorkgroups(Math.ceil((rows * columns) / LANES / 4)),
+    rows * columns === 0 ? [0] : linearWorkgroups(rows * Math.ceil(columns / BLOCK)),
   cost: (_, { rows, columns }) => ({ flops: 4 * rows * columns, bytes: 8 * rows * columns }),
   wgsl: ({ dtype, perRow }) => `
     @compute @workgroup_size(${LANES})
     fn main(${linearIndex.params}) {
-      let first = (${linearIndex.group} * ${LANES}u + lane) * 4u;
-      for (var i = first; i < min(first + 4u, u.rows * u.columns); i++) {
-        let row = i / u.columns;
-        let at = label[row];
-        let hit = select(0.0, 1.0, u32(at) == i % u.columns);
-        let share = (exp(f32(x[i]) - lse[row]) - hit) * scale[${perRow ? "row" : "0"}];
-        x[i] = ${dtype}(select(share, 0.0, at == u.ignore));
+      let blocks = (u.columns + ${BLOCK - 1}u) / ${BLOCK}u;
+      let row = ${linearIndex.group} / blocks;
+      if (row >= u.rows) { return; }
+      let first = (${linearIndex.group} % blocks) * ${BLOCK}u;
+      let at = label[row];
+      let level = lse[row];
+      let share = scale[${perRow ? "row" : "0"}];
+      for (var c = first + lane; c < min(first + ${BLOCK}u, u.columns); c += ${LANES}u) {
+        let i = row * u.columns + c;
+        let slope = (exp(f32(x[i]) - level) - select(0.0, 1.0, u32(at) == c)) * share;
+        x[i] = ${dtype}(select(slope, 0.0, at == u.ignore));
       }
     }`,
 });
