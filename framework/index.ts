@@ -16,8 +16,9 @@ export { dropout, swiglu } from "./ops/activation.ts";
 export { type AttentionOptions, scaledDotProductAttention } from "./ops/attention.ts";
 export { arange, ones, rand, randn, tensor, zeros } from "./ops/create.ts";
 export { embedding, gather, indexSelect, scatterAdd, select } from "./ops/gather.ts";
+export { linear, packedLinear } from "./ops/linear.ts";
 export { linearCrossEntropy } from "./ops/linearCrossEntropy.ts";
-export { linear, matmul } from "./ops/matmul.ts";
+export { matmul } from "./ops/matmul.ts";
 export { layerNorm, rmsNorm } from "./ops/norm.ts";
 export * from "./ops/pointwise.ts";
 export {

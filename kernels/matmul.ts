@@ -22,6 +22,8 @@ export interface MatmulCall {
   accumulate?: boolean;
   /** Adds bias [n] (f32) to every row. */
   bias?: boolean;
+  /** Adds `residual`, which lies as C does and is of its dtype. */
+  residual?: boolean;
   alpha?: number;
 }
 
@@ -34,6 +36,7 @@ export interface MatmulShape {
   c: Scalar;
   accumulate: boolean;
   bias: boolean;
+  residual: boolean;
   /** Where C has few rows, 1, 2, 4, 8 or 16 that hold them; otherwise 0. */
   few: number;
   /** Whether lines start at multiples of four elements, so that the matrix binds as vec4. */
@@ -90,41 +93,44 @@ function workgroups(_: MatmulShape, { variant, rows, lanes }: MatmulTuning, { m,
 const bindAs = (wide: boolean, type: Scalar) => (wide ? `vec4<${type}>` : type);
 const bytesOf = (type: Scalar) => (type === "f16" ? 2 : 4);
 
-/** C [batch, m, n] = alpha · op(A) · op(B) (+ bias) (+ C). Launch it through {@link matmulLaunch}. */
+/** C [batch, m, n] = alpha · op(A) · op(B) (+ bias) (+ residual) (+ C). Launch it through {@link matmulLaunch}. */
 export const matmul = kernel<MatmulShape, MatmulTuning>({
   name: "matmul",
-  bindings: ({ accumulate, bias }) => ({
+  bindings: ({ accumulate, bias, residual }) => ({
     a: "read",
     b: "read",
     c: accumulate ? "update" : "write",
     ...(bias ? { bias: "read" } : {}),
+    ...(residual ? { residual: "read" } : {}),
   }),
   types: ({ a, b, c, wideA, wideB, wideC }) => ({
     a: bindAs(wideA, a),
     b: bindAs(wideB, b),
     c: bindAs(wideC, c),
     bias: bindAs(wideC, "f32"),
+    residual: bindAs(wideC, c),
   }),
   uniforms: { m: "u32", n: "u32", k: "u32", batch: "u32", strideA: "u32", strideB: "u32", alpha: "f32" },
   tuning: { variant: [BROADCAST, TILES, DOT], rows: [16, 32, 8, 4, 2, 1], lanes: [8, 4, 16, 32, 64, 128, 256] },
   valid,
   pick,
   workgroups,
-  cost: ({ a, b, c, accumulate }, { m, n, k, batch }) => ({
+  cost: ({ a, b, c, accumulate, residual }, { m, n, k, batch }) => ({
     flops: 2 * m * n * k * batch,
-    bytes: batch * (m * k * bytesOf(a) + n * k * bytesOf(b) + m * n * bytesOf(c) * (accumulate ? 2 : 1)),
+    bytes: batch * (m * k * bytesOf(a) + n * k * bytesOf(b) + m * n * bytesOf(c) * (accumulate || residual ? 2 : 1)),
   }),
   wgsl: (shape, tuning) => [broadcastMatmul, tiledMatmul, dotMatmul][tuning.variant](shape, tuning),
 });
 
 /**
- * What to launch for a product: `gpu.launch(kernel, { a, b, c, bias? }, shape, uniforms)`. Where m, n or batch is 0
- * nothing is launched; k = 0 writes zeros (plus bias), or adds nothing.
+ * What to launch for a product: `gpu.launch(kernel, { a, b, c, bias?, residual? }, shape, uniforms)`. Where m, n or batch is 0
+ * nothing is launched; k = 0 writes zeros (plus bias and residual), or adds nothing.
  * @throws RangeError where a size or stride is not a whole number that a u32 holds
  * @throws TypeError where a dtype is neither f32 nor f16
  */
 export function matmulLaunch(call: MatmulCall): { kernel: typeof matmul; shape: MatmulShape; uniforms: Uniforms } {
   const { layout, m, n, k, batch, strideA, strideB, a, b, c, accumulate = false, bias = false, alpha = 1 } = call;
+  const { residual = false } = call;
   for (const [name, value] of Object.entries({ m, n, k, batch, strideA, strideB })) {
     if (!Number.isInteger(value) || value < 0 || value > 0xffffffff)
       throw new RangeError(`matmul: ${name} is ${value}, expected a whole number from 0 to 4294967295`);
@@ -142,6 +148,7 @@ export function matmulLaunch(call: MatmulCall): { kernel: typeof matmul; shape: 
     c,
     accumulate,
     bias,
+    residual,
     few: [1, 2, 4, 8, 16].find((rows) => m <= rows) ?? 0,
     wideA: lineA % 4 === 0 && strideA % 4 === 0,
     wideB: lineB % 4 === 0 && strideB % 4 === 0,

@@ -8,17 +8,18 @@ import type { MatmulShape } from "./matmul.ts";
  */
 export const matmulNaive = kernel<MatmulShape>({
   name: "matmulNaive",
-  bindings: ({ accumulate, bias }) => ({
+  bindings: ({ accumulate, bias, residual }) => ({
     a: "read",
     b: "read",
     c: accumulate ? "update" : "write",
     ...(bias ? { bias: "read" } : {}),
+    ...(residual ? { residual: "read" } : {}),
   }),
-  types: ({ a, b, c }) => ({ a, b, c, bias: "f32" }),
+  types: ({ a, b, c }) => ({ a, b, c, bias: "f32", residual: c }),
   uniforms: { m: "u32", n: "u32", k: "u32", batch: "u32", strideA: "u32", strideB: "u32", alpha: "f32" },
   workgroups: (_, __, { m, n, batch }) => [Math.ceil(n / 8), Math.ceil(m / 8), batch],
   cost: (_, { m, n, k, batch }) => ({ flops: 2 * m * n * k * batch, bytes: 4 * batch * (m * k + k * n + m * n) }),
-  wgsl: ({ layout, c, accumulate, bias }) => `
+  wgsl: ({ layout, c, accumulate, bias, residual }) => `
     @compute @workgroup_size(8, 8)
     fn main(@builtin(global_invocation_id) id: vec3u) {
       let row = id.y;
@@ -33,6 +34,6 @@ export const matmulNaive = kernel<MatmulShape>({
         sum += left * right;
       }
       let at = (id.z * u.m + row) * u.n + column;
-      c[at] = ${c}(u.alpha * sum${bias ? " + bias[column]" : ""}${accumulate ? " + f32(c[at])" : ""});
+      c[at] = ${c}(u.alpha * sum${bias ? " + bias[column]" : ""}${residual ? " + f32(residual[at])" : ""}${accumulate ? " + f32(c[at])" : ""});
     }`,
 });

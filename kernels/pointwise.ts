@@ -147,8 +147,6 @@ const library: Record<string, string> = {
     }`,
   // Some drivers compute tanh through exp, which overflows.
   safeTanh: "fn safeTanh(x: f32) -> f32 { return tanh(clamp(x, -15.0, 15.0)); }",
-  siluSlope: `
-    fn siluSlope(x: f32) -> f32 { let s = 1.0 / (1.0 + exp(-x)); return s * (1.0 + x * (1.0 - s)); }`,
   // Abramowitz & Stegun 7.1.26, |error| < 1.5e-7.
   erf: `
     fn erf(x: f32) -> f32 {

@@ -2,7 +2,7 @@ import { kernel, linearIndex, linearWorkgroups, type Scalar } from "../framework
 import { joins, pickRow, type RowTuning, rowTuning, validRow, width } from "./shared/row.ts";
 
 export interface NormShape {
-  [name: string]: number | string;
+  [name: string]: number | string | boolean;
   columns: number;
   dtype: Scalar;
 }

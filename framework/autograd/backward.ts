@@ -91,11 +91,21 @@ function differentiate(node: OpNode, dy: Tensor, gradients: Map<Node, Tensor>, c
     ? node.outputs.map((name) => ({ name, handle: (saved[name] as Tensor).alias().keep().attach(node) }))
     : [];
   for (const { name, handle } of outputs) saved[name] = handle;
+  const taken: Tensor[] = [];
   const context: GradientContext = {
     needs: (i) => node.inputs[i] !== undefined,
     into: (i) => intoLeaf(node.inputs[i], createGraph),
+    take(i) {
+      const input = node.inputs[i];
+      const before = input && !createGraph ? gradients.get(input) : undefined;
+      if (!input || !before) return undefined;
+      gradients.delete(input);
+      taken.push(before);
+      return before;
+    },
   };
   const results = scope(() => node.gradient(dy, saved, context).map((dx, i) => (node.inputs[i] ? dx : null)));
+  for (const tensor of taken) tensor.dispose();
   for (const { handle } of outputs) handle.dispose();
   results.forEach((dx, i) => {
     const input = node.inputs[i];

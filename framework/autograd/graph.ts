@@ -14,6 +14,11 @@ export interface GradientContext {
    * it in place, and the gradient then returns `null` for that input.
    */
   into(i: number): Tensor | undefined;
+  /**
+   * Takes over what other ops have given input `i` so far: a kernel may add it in passing, and the gradient then returns the
+   * sum. Freed after the gradient.
+   */
+  take(i: number): Tensor | undefined;
 }
 
 export type Gradient<S extends Saved> = (

@@ -21,14 +21,17 @@ export class KVCache {
     );
   }
 
+  /** A layer's buffers, and the row at which those of `count` new tokens go. @throws ShapeError where there is no room */
+  place(layer: number, count: number): { k: Tensor; v: Tensor; start: number } {
+    if (this.length + count > this.capacity) {
+      throw new ShapeError(`KVCache: ${this.length} + ${count} tokens are more than its capacity of ${this.capacity}`);
+    }
+    return { ...this.layers[layer], start: this.length };
+  }
+
   /** Writes k and v [B, T, Hkv, D] of one layer behind what is there, and gives the layer's buffers. */
   append(layer: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor } {
-    if (this.length + k.shape[1] > this.capacity) {
-      throw new ShapeError(
-        `KVCache: ${this.length} + ${k.shape[1]} tokens are more than its capacity of ${this.capacity}`,
-      );
-    }
-    const own = this.layers[layer];
+    const own = this.place(layer, k.shape[1]);
     for (const [from, to] of [
       [k, own.k],
       [v, own.v],
@@ -38,7 +41,7 @@ export class KVCache {
         from,
         { strides: contiguous(from.shape) },
         to,
-        { strides, start: this.length * strides[1] },
+        { strides, start: own.start * strides[1] },
         from.shape,
       );
     }

@@ -33,8 +33,8 @@ export class DecoderLayer extends Module {
   }
 
   forward(x: Tensor, placement: Placement): Tensor {
-    const h = x.add(this.self_attn.forward(this.input_layernorm.forward(x), placement));
-    return h.add(this.mlp.forward(this.post_attention_layernorm.forward(h)));
+    const h = this.self_attn.forward(this.input_layernorm.forward(x), placement, x);
+    return this.mlp.forward(this.post_attention_layernorm.forward(h), h);
   }
 }
 

@@ -1,12 +1,16 @@
-import { type AttentionOptions, scaledDotProductAttention } from "../ops/attention.ts";
+import { type AttentionOptions, documentSpans, scaledDotProductAttention } from "../ops/attention.ts";
+import { packedLinear } from "../ops/linear.ts";
 import { rope } from "../ops/rope.ts";
+import { fusesHeads, selfAttention, splitHeads } from "../ops/selfAttention.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { Linear, RMSNorm } from "./layers.ts";
-import { Module } from "./module.ts";
+import { adjoin, Module } from "./module.ts";
 
 /** Keys and values of earlier tokens: takes those of the new ones, and gives all. */
 export interface AttentionCache {
   readonly length: number;
+  /** A layer's buffers [B, capacity, Hkv, D] and the row at which keys and values of `count` new tokens go. */
+  place(layer: number, count: number): { k: Tensor; v: Tensor; start: number };
   append(layer: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor };
 }
 
@@ -70,30 +74,49 @@ export class Attention extends Module {
     this.o_proj = new Linear(heads * headDim, hidden, { bias: false, std: outputStd });
     this.q_norm = normEps === undefined ? undefined : new RMSNorm(headDim, normEps);
     this.k_norm = normEps === undefined ? undefined : new RMSNorm(headDim, normEps);
+    adjoin([this.q_proj.weight, this.k_proj.weight, this.v_proj.weight]);
   }
 
-  /** x [B, T, hidden] to [B, T, hidden]. */
-  forward(x: Tensor, { table, positions, segments, spans, cache }: Placement = {}): Tensor {
-    const [batch, length] = x.shape;
+  /** x [B, T, hidden] to [B, T, hidden]; `residual`, of x's shape, is added to it. */
+  forward(x: Tensor, placement: Placement = {}, residual?: Tensor): Tensor {
+    const qkv = packedLinear(x, [this.q_proj.weight, this.k_proj.weight, this.v_proj.weight]);
+    const y = fusesHeads(this.sizes.headDim) ? this.fused(qkv, placement) : this.stepwise(qkv, placement);
+    return this.o_proj.forward(y, residual);
+  }
+
+  /** Norms, rotation and the split into heads in one launch. */
+  private fused(qkv: Tensor, { table, positions, segments, spans, cache }: Placement): Tensor {
+    const { heads, kvHeads, headDim, bidirectional, layer } = this.sizes;
+    const { weight: qNorm, eps } = this.q_norm ?? {};
+    const options = { heads, kvHeads, qNorm, kNorm: this.k_norm?.weight, eps, table, positions };
+    if (!cache)
+      return selfAttention(qkv, {
+        ...options,
+        causal: !bidirectional,
+        spans: spans ?? (segments && documentSpans(segments)),
+      });
+    const { q, k, v } = splitHeads(qkv, { ...options, offset: cache.length }, cache.place(layer, qkv.shape[1]));
+    const keys = cache.length + qkv.shape[1];
+    const y = scaledDotProductAttention(q, k, v, { causal: !bidirectional, layout: "BTHD", keys });
+    return y.reshape(qkv.shape[0], qkv.shape[1], heads * headDim);
+  }
+
+  /** The same in ops, for heads of any size: what the fused kernels must equal. */
+  private stepwise(qkv: Tensor, { table, positions, segments, spans, cache }: Placement): Tensor {
+    const [batch, length] = qkv.shape;
     const { heads, kvHeads, headDim, bidirectional, layer } = this.sizes;
     const at = { positions, offset: cache?.length ?? 0 };
-    const placed = (h: Tensor, count: number, norm: RMSNorm | undefined) => {
-      const split = h.reshape(batch, length, count, headDim); // [B, T, H, D]
-      const normed = norm ? norm.forward(split) : split;
+    const [q, k, v] = qkv
+      .split([heads * headDim, kvHeads * headDim, kvHeads * headDim], -1)
+      .map((h, i) => h.reshape(batch, length, i ? kvHeads : heads, headDim)); // [B, T, H, D]
+    const placed = (h: Tensor, norm: RMSNorm | undefined) => {
+      const normed = norm ? norm.forward(h) : h;
       return table ? rope(normed, table, at) : normed;
     };
-    const q = placed(this.q_proj.forward(x), heads, this.q_norm);
-    const k = placed(this.k_proj.forward(x), kvHeads, this.k_norm);
-    const v = this.v_proj.forward(x).reshape(batch, length, kvHeads, headDim);
-    const all = cache ? cache.append(layer, k, v) : { k, v };
+    const [turned, key] = [placed(q, this.q_norm), placed(k, this.k_norm)];
+    const all = cache ? cache.append(layer, key, v) : { k: key, v };
     const keys = cache ? cache.length + length : length;
-    const y = scaledDotProductAttention(q, all.k, all.v, {
-      causal: !bidirectional,
-      segments,
-      spans,
-      layout: "BTHD",
-      keys,
-    });
-    return this.o_proj.forward(y.reshape(batch, length, heads * headDim));
+    const options = { causal: !bidirectional, segments, spans, layout: "BTHD", keys } as const;
+    return scaledDotProductAttention(turned, all.k, all.v, options).reshape(batch, length, heads * headDim);
   }
 }

@@ -10,4 +10,4 @@ export {
   Sequential,
   SwiGLU,
 } from "./layers.ts";
-export { Module, parameter, StateDictError } from "./module.ts";
+export { adjoin, Module, parameter, StateDictError } from "./module.ts";

@@ -1,11 +1,11 @@
 import { dropout, swiglu } from "../ops/activation.ts";
 import { ones, rand, randn, zeros } from "../ops/create.ts";
 import { embedding } from "../ops/gather.ts";
-import { linear } from "../ops/matmul.ts";
+import { linear, packedLinear } from "../ops/linear.ts";
 import { layerNorm, rmsNorm } from "../ops/norm.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { Module, parameter } from "./module.ts";
+import { adjoin, Module, parameter } from "./module.ts";
 
 /** A parameter of normal random numbers of deviation `std`. */
 export function normal(shape: readonly number[], std: number): Tensor {
@@ -46,8 +46,9 @@ export class Linear extends Module {
       : undefined;
   }
 
-  forward(x: Tensor): Tensor {
-    return linear(x, this.weight, this.bias);
+  /** `residual` [..., out] is added in the same launch. */
+  forward(x: Tensor, residual?: Tensor): Tensor {
+    return linear(x, this.weight, this.bias, residual);
   }
 }
 
@@ -71,7 +72,7 @@ export class RMSNorm extends Module {
 
   constructor(
     size: number,
-    private readonly eps = 1e-6,
+    readonly eps = 1e-6,
   ) {
     super();
     this.weight = parameter(ones([size]));
@@ -123,10 +124,13 @@ export class SwiGLU extends Module {
     this.gate_proj = new Linear(hidden, intermediate, { bias: false, std });
     this.up_proj = new Linear(hidden, intermediate, { bias: false, std });
     this.down_proj = new Linear(intermediate, hidden, { bias: false, std: downStd });
+    adjoin([this.gate_proj.weight, this.up_proj.weight]);
   }
 
-  forward(x: Tensor): Tensor {
-    return this.down_proj.forward(swiglu(this.gate_proj.forward(x), this.up_proj.forward(x)));
+  /** `residual`, of x's shape, is added to what comes out. */
+  forward(x: Tensor, residual?: Tensor): Tensor {
+    const both = packedLinear(x, [this.gate_proj.weight, this.up_proj.weight]);
+    return this.down_proj.forward(swiglu(both), residual);
   }
 }
 

@@ -1,6 +1,7 @@
 import { MicroMindError } from "../device/errors.ts";
+import { unscoped } from "../tensor/scope.ts";
 import { sameShape, showShape } from "../tensor/shape.ts";
-import { Tensor } from "../tensor/tensor.ts";
+import { ALIGN, Tensor } from "../tensor/tensor.ts";
 
 /** Weights do not fit a module: the names that are missing, too many, or of another shape. */
 export class StateDictError extends MicroMindError {}
@@ -9,6 +10,23 @@ export class StateDictError extends MicroMindError {}
 export function parameter(data: Tensor): Tensor {
   data.requiresGrad = true;
   return data.keep();
+}
+
+/**
+ * Moves tensors of one dtype behind each other into one buffer, so that one launch can take them all (see `packedLinear`). They stay
+ * the same objects. Where a size is no multiple of an adapter's alignment they stay where they are.
+ */
+export function adjoin<T extends readonly Tensor[]>(tensors: T): T {
+  const [{ dtype }] = tensors;
+  if (tensors.some(({ size }) => size % ALIGN)) return tensors;
+  const whole = unscoped(() => Tensor.empty([tensors.reduce((all, { size }) => all + size, 0)], dtype, "adjoined"));
+  let start = 0;
+  for (const tensor of tensors) {
+    tensor.rehome(whole.window(start, tensor.shape));
+    start += tensor.size;
+  }
+  whole.dispose();
+  return tensors;
 }
 
 /**

@@ -1,21 +1,35 @@
+import { swiglu as swigluKernel } from "../../kernels/swiglu.ts";
+import { swigluGradient } from "../../kernels/swigluGradient.ts";
 import { op } from "../autograd/op.ts";
-import { expectShape } from "../tensor/shape.ts";
-import type { Tensor } from "../tensor/tensor.ts";
+import { ShapeError } from "../device/errors.ts";
+import { gpu } from "../tensor/engine.ts";
+import { showShape } from "../tensor/shape.ts";
+import { Tensor } from "../tensor/tensor.ts";
 import { rand } from "./create.ts";
-import { elementwise, expectFloat } from "./elementwise.ts";
+import { expectFloat } from "./elementwise.ts";
 import { div, ge, mul } from "./pointwise.ts";
 
-/** silu(gate) · up, of one shape. Shazeer 2020, arXiv:2002.05202 */
+/**
+ * silu(gate) · up, where each row of x holds gate's values, then up's, as `packedLinear` gives them. Shazeer 2020, arXiv:2002.05202
+ * @param x [..., 2 · D], f32 or f16
+ * @returns [..., D], x's dtype
+ * @throws ShapeError where the last axis is odd
+ */
 export const swiglu = op("swiglu", {
-  value(gate: Tensor, up: Tensor) {
-    expectFloat("swiglu", gate, "gate");
-    expectShape("swiglu", "up", up.shape, gate.shape);
-    return { y: elementwise("swiglu", "a / (1.0 + exp(-a)) * b", [gate, up]), saved: { gate, up } };
+  value(x: Tensor) {
+    expectFloat("swiglu", x);
+    const columns = x.dim(-1) / 2;
+    if (!Number.isInteger(columns)) throw new ShapeError(`swiglu: x is ${showShape(x.shape)}, expected [..., 2 · D]`);
+    const y = Tensor.empty([...x.shape.slice(0, -1), columns], x.dtype, "swiglu");
+    const rows = columns ? y.size / columns : 0;
+    gpu().launch(swigluKernel, { x: x.view(), y: y.view() }, { columns, dtype: x.dtype }, { rows });
+    return { y, saved: { x, rows, columns } };
   },
-  gradient(dy, { gate, up }) {
-    const dgate = elementwise("swiglu.dgate", "siluSlope(a) * b * c", [gate, up, dy]);
-    const dup = elementwise("swiglu.dup", "a / (1.0 + exp(-a)) * b", [gate, dy]);
-    return [dgate, dup];
+  gradient(dy, { x, rows, columns }) {
+    const dx = Tensor.empty(x.shape, x.dtype, "swiglu.dx");
+    const views = { x: x.view(), dy: dy.view(), dx: dx.view() };
+    gpu().launch(swigluGradient, views, { columns, dtype: x.dtype }, { rows });
+    return [dx];
   },
 });
 

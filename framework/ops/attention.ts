@@ -5,6 +5,7 @@ import { attentionGradientQ } from "../../kernels/attentionGradientQ.ts";
 import { attentionSpans } from "../../kernels/attentionSpans.ts";
 import { noGrad } from "../autograd/graph.ts";
 import { op } from "../autograd/op.ts";
+import type { View } from "../device/bindings.ts";
 import { ShapeError } from "../device/errors.ts";
 import { gpu } from "../tensor/engine.ts";
 import { contiguous, sameShape, showShape } from "../tensor/shape.ts";
@@ -130,7 +131,7 @@ export function documentSpans(segments: Tensor): Tensor {
   return spans;
 }
 
-interface FlashOptions {
+export interface FlashOptions {
   layout: "BHTD" | "BTHD";
   keys: number;
   causal: boolean;
@@ -155,45 +156,60 @@ function callOf(q: Tensor, k: Tensor, segments: boolean, { layout, keys, causal,
   return { ...sizes, causal, segments, dtype: q.dtype, scale, q: strides(q), kv: strides(k) };
 }
 
+/** Launches the forward kernel: o as q lies, and lse [B, Hq, T]. */
+export function attend(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  spans: Tensor | undefined,
+  options: FlashOptions,
+): { o: Tensor; lse: Tensor } {
+  const call = callOf(q, k, spans !== undefined, options);
+  const { shape, uniforms } = attentionLaunch(call);
+  const o = Tensor.empty(q.shape, q.dtype, "attention");
+  const lse = Tensor.empty([call.batch, call.heads, call.queries], "f32", "attention.lse");
+  const views = { q: q.view(), k: k.view(), v: v.view(), o: o.view(), lse: lse.view() };
+  gpu().launch(attention, spans ? { ...views, spans: spans.view() } : views, shape, uniforms);
+  return { o, lse };
+}
+
+export interface Attended {
+  q: Tensor;
+  k: Tensor;
+  v: Tensor;
+  o: Tensor;
+  lse: Tensor;
+  spans: Tensor | undefined;
+  options: FlashOptions;
+}
+
+/** Launches the gradients' kernels: fills dq, dk and dv, which lie as q, k and v do. */
+export function attendGradient(
+  dO: Tensor,
+  { q, k, v, o, lse, spans, options }: Attended,
+  { dq, dk, dv }: { dq: Tensor; dk: Tensor; dv: Tensor },
+): void {
+  const call = callOf(q, k, spans !== undefined, options);
+  const { shape, uniforms } = attentionLaunch(call);
+  const stats = Tensor.empty([call.batch, call.heads, call.queries, 2], "f32", "attention.stats");
+  gpu().launch(attentionDelta, { o: o.view(), dO: dO.view(), lse: lse.view(), stats: stats.view() }, shape, uniforms);
+  const common: Record<string, View> = { q: q.view(), k: k.view(), v: v.view(), dO: dO.view(), stats: stats.view() };
+  if (spans) common.spans = spans.view();
+  gpu().launch(attentionGradientQ, { ...common, dq: dq.view() }, shape, uniforms);
+  gpu().launch(attentionGradientKV, { ...common, dk: dk.view(), dv: dv.view() }, shape, uniforms);
+}
+
 const flash = op("attention", {
   value(q: Tensor, k: Tensor, v: Tensor, spans: Tensor | undefined, options: FlashOptions) {
-    const call = callOf(q, k, spans !== undefined, options);
-    const { shape, uniforms } = attentionLaunch(call);
-    const o = Tensor.empty(q.shape, q.dtype, "attention");
-    const lse = Tensor.empty([call.batch, call.heads, call.queries], "f32", "attention.lse");
-    const views = {
-      q: q.view(),
-      k: k.view(),
-      v: v.view(),
-      o: o.view(),
-      lse: lse.view(),
-      ...(spans ? { spans: spans.view() } : {}),
-    };
-    gpu().launch(attention, views, shape, uniforms);
+    const { o, lse } = attend(q, k, v, spans, options);
     return { y: o, saved: { q, k, v, o, lse, spans, options } };
   },
-  gradient(dO, { q, k, v, o, lse, spans, options }) {
-    const call = callOf(q, k, spans !== undefined, options);
-    const { shape, uniforms } = attentionLaunch(call);
-    const stats = Tensor.empty([call.batch, call.heads, call.queries, 2], "f32", "attention.stats");
-    gpu().launch(attentionDelta, { o: o.view(), dO: dO.view(), lse: lse.view(), stats: stats.view() }, shape, uniforms);
-    const common = {
-      q: q.view(),
-      k: k.view(),
-      v: v.view(),
-      dO: dO.view(),
-      stats: stats.view(),
-      ...(spans ? { spans: spans.view() } : {}),
-    };
-    const dq = Tensor.empty(q.shape, q.dtype, "attention.dq");
-    gpu().launch(attentionGradientQ, { ...common, dq: dq.view() }, shape, uniforms);
+  gradient(dO, saved) {
+    const { q, k, v, options } = saved;
     const whole = k.shape[options.layout === "BTHD" ? 1 : 2] === options.keys;
-    const [dk, dv] = [k, v].map((x) =>
-      whole
-        ? Tensor.empty(x.shape, x.dtype, "attention.dkv")
-        : fill(Tensor.empty(x.shape, x.dtype, "attention.dkv"), 0),
-    );
-    gpu().launch(attentionGradientKV, { ...common, dk: dk.view(), dv: dv.view() }, shape, uniforms);
+    const like = (x: Tensor) => Tensor.empty(x.shape, x.dtype, "attention.gradient");
+    const [dq, dk, dv] = [like(q), ...[k, v].map((x) => (whole ? like(x) : fill(like(x), 0)))];
+    attendGradient(dO, saved, { dq, dk, dv });
     return [dq, dk, dv, null];
   },
 });

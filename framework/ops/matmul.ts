@@ -1,13 +1,14 @@
 import { matmulLaunch } from "../../kernels/matmul.ts";
 import { op } from "../autograd/op.ts";
+import type { View } from "../device/bindings.ts";
 import { ShapeError } from "../device/errors.ts";
 import { promote } from "../tensor/dtype.ts";
 import { gpu } from "../tensor/engine.ts";
-import { broadcastShapes, expectShape, showShape, sizeOf } from "../tensor/shape.ts";
+import { broadcastShapes, showShape, sizeOf } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { expectFloat, updateInPlace } from "./elementwise.ts";
+import { expectFloat } from "./elementwise.ts";
 import { cast } from "./pointwise.ts";
-import { sum, sumTo } from "./reduce.ts";
+import { sumTo } from "./reduce.ts";
 import { expand, reshape } from "./shape.ts";
 
 type Layout = "NN" | "NT" | "TN";
@@ -19,7 +20,7 @@ export function launchMatmul(
   b: Tensor,
   y: Tensor,
   dims: { batch: number; m: number; n: number; k: number },
-  more: { accumulate?: boolean; bias?: Tensor } = {},
+  more: { accumulate?: boolean; bias?: Tensor; residual?: Tensor } = {},
 ): void {
   const { batch, m, n } = dims;
   if (batch * m * n === 0) return;
@@ -34,13 +35,12 @@ export function launchMatmul(
     c: y.dtype,
     accumulate: more.accumulate ?? false,
     bias: more.bias !== undefined,
+    residual: more.residual !== undefined,
   });
-  gpu().launch(
-    kernel,
-    { a: a.view(), b: b.view(), c: y.view(), ...(more.bias ? { bias: more.bias.view() } : {}) },
-    shape,
-    uniforms,
-  );
+  const views: Record<string, View> = { a: a.view(), b: b.view(), c: y.view() };
+  if (more.bias) views.bias = more.bias.view();
+  if (more.residual) views.residual = more.residual.view();
+  gpu().launch(kernel, views, shape, uniforms);
 }
 
 /** Rows, columns and reduced length of a product of two matrices under a layout. */
@@ -106,49 +106,4 @@ function dropAxis(x: Tensor, axis: number): Tensor {
     x,
     x.shape.filter((_, i) => i !== axis + x.rank),
   );
-}
-
-/**
- * x · weightᵀ + bias, the product of all rows in one launch. The weight's gradient adds straight into its place.
- * @param x      [..., in]
- * @param weight [out, in]
- * @param bias   [out]
- * @returns      [..., out], x's dtype
- */
-export const linear = op("linear", {
-  value(x: Tensor, weight: Tensor, bias?: Tensor) {
-    expectFloat("linear", x);
-    const [n, k] = weight.shape;
-    if (weight.rank !== 2 || x.dim(-1) !== k)
-      throw new ShapeError(
-        `linear: x is ${showShape(x.shape)} and weight ${showShape(weight.shape)}, expected [..., in] and [out, in]`,
-      );
-    if (bias) expectShape("linear", "bias", bias.shape, [n]);
-    const m = sizeOf(x.shape.slice(0, -1));
-    const y = Tensor.empty([...x.shape.slice(0, -1), n], x.dtype, "linear");
-    launchMatmul("NT", x, weight, y, { batch: 1, m, n, k }, { bias });
-    return { y, saved: { x, weight, bias, m, n, k } };
-  },
-  gradient(dy, { x, weight, bias, m, n, k }, { needs, into }) {
-    const dx = needs(0) ? Tensor.empty(x.shape, x.dtype, "linear.dx") : null;
-    if (dx) launchMatmul("NN", dy, weight, dx, { batch: 1, m, n: k, k: n });
-    const dweight = needs(1) ? weightGradient(dy, x, weight, { m, n, k }, into(1)) : null;
-    if (!bias || !needs(2)) return [dx, dweight, null];
-    const dbias = sum(reshape(dy, [m, n]), 0);
-    const target = into(2);
-    if (target) updateInPlace("old + f32(a)", target, [dbias]);
-    return [dx, dweight, target ? null : dbias];
-  },
-});
-
-function weightGradient(
-  dy: Tensor,
-  x: Tensor,
-  weight: Tensor,
-  { m, n, k }: { m: number; n: number; k: number },
-  target?: Tensor,
-): Tensor | null {
-  const dweight = target ?? Tensor.empty(weight.shape, "f32", "linear.dweight");
-  launchMatmul("TN", dy, x, dweight, { batch: 1, m: n, n: k, k: m }, { accumulate: target !== undefined });
-  return target ? null : cast(dweight, weight.dtype);
 }

@@ -1,13 +1,13 @@
 import { rmsNorm as rmsNormKernel } from "../../kernels/rmsNorm.ts";
-import { rmsNormGradient } from "../../kernels/rmsNormGradient.ts";
-import { rmsNormGradientWeight, WEIGHT_PIECE } from "../../kernels/rmsNormGradientWeight.ts";
+import { ROWS, rmsNormGradient } from "../../kernels/rmsNormGradient.ts";
+import { sumRows } from "../../kernels/sumRows.ts";
 import { op } from "../autograd/op.ts";
 import { gpu } from "../tensor/engine.ts";
 import { expectShape, showShape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { expectFloat, updateInPlace } from "./elementwise.ts";
+import { expectFloat } from "./elementwise.ts";
 import { add, mul, rsqrt, sub } from "./pointwise.ts";
-import { mean, sum, variance } from "./reduce.ts";
+import { mean, variance } from "./reduce.ts";
 
 /**
  * Root-mean-square normalisation over the last axis: x · rsqrt(mean(x²) + eps) · weight.
@@ -29,24 +29,36 @@ export const rmsNorm = op("rmsNorm", {
     gpu().launch(rmsNormKernel, views, { columns, dtype: x.dtype }, { rows, eps });
     return { y, saved: { x, weight, rstd, rows, columns } };
   },
-  gradient(dy, { x, weight, rstd, rows, columns }, { needs, into }) {
+  gradient(dy, { x, weight, rstd, rows, columns }, { needs, into, take }) {
+    const base = take(0); // a residual stream's gradient, added in passing
     const dx = Tensor.empty(x.shape, x.dtype, "rmsNorm.dx");
-    const views = { dy: dy.view(), x: x.view(), rstd: rstd.view() };
+    const partial = Tensor.empty([Math.ceil(rows / ROWS), columns], "f32", "rmsNorm.dweight");
+    const views = { dy: dy.view(), x: x.view(), weight: weight.view(), rstd: rstd.view(), dx: dx.view() };
     gpu().launch(
       rmsNormGradient,
-      { ...views, weight: weight.view(), dx: dx.view() },
-      { columns, dtype: x.dtype },
+      { ...views, partial: partial.view(), ...(base ? { base: base.view() } : {}) },
+      { columns, dtype: x.dtype, base: base !== undefined },
       { rows },
     );
-    if (!needs(1)) return [dx, null];
-    const partial = Tensor.empty([Math.ceil(rows / WEIGHT_PIECE), columns], "f32", "rmsNorm.dweight");
-    gpu().launch(rmsNormGradientWeight, { ...views, partial: partial.view() }, { columns, dtype: x.dtype }, { rows });
-    const dweight = sum(partial, 0);
-    const target = into(1);
-    if (target) updateInPlace("old + a", target, [dweight]);
-    return [dx, target ? null : dweight];
+    return [dx, needs(1) ? joinRows(partial, [columns], into(1)) : null];
   },
 });
+
+/**
+ * The sum of rows `start` to `start + rows` of partial sums [..., columns], added to `target` where there is one, which it then returns
+ * null for.
+ */
+export function joinRows(
+  partial: Tensor,
+  shape: readonly number[],
+  target?: Tensor,
+  { start = 0, rows = partial.shape[0] }: { start?: number; rows?: number } = {},
+): Tensor | null {
+  const y = target ?? Tensor.empty(shape, "f32", "sumRows");
+  const uniforms = { start, rows, columns: y.size };
+  gpu().launch(sumRows, { x: partial.view(), y: y.view() }, { accumulate: target !== undefined }, uniforms);
+  return target ? null : y;
+}
 
 /**
  * Layer normalisation over the last axis: (x − mean) · rsqrt(var + eps) · weight + bias.

@@ -2,7 +2,7 @@ import { rope as ropeKernel } from "../../kernels/rope.ts";
 import { op } from "../autograd/op.ts";
 import { ShapeError } from "../device/errors.ts";
 import { gpu } from "../tensor/engine.ts";
-import { showShape } from "../tensor/shape.ts";
+import { type Dims, showShape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { expectFloat } from "./elementwise.ts";
 
@@ -21,22 +21,27 @@ export interface RopeOptions {
  */
 export function rope(x: Tensor, table: Tensor, options: RopeOptions = {}): Tensor {
   expectFloat("rope", x);
-  const [, length, , headDim] = x.shape;
-  if (x.rank !== 4 || headDim % 2 || table.dim(1) !== headDim / 2) {
+  const { positions, offset = 0 } = options;
+  checkPositions("rope", x.shape, table, { positions, offset });
+  return turn(x, table, positions, offset, 1);
+}
+
+/** @throws ShapeError unless x is [B, T, H, D] and table and positions serve it */
+export function checkPositions(name: string, x: Dims, table: Tensor, { positions, offset = 0 }: RopeOptions): void {
+  const [, length, , headDim] = x;
+  if (x.length !== 4 || headDim % 2 || table.dim(1) !== headDim / 2) {
     throw new ShapeError(
-      `rope: x is ${showShape(x.shape)} and the table ${showShape(table.shape)}, expected [B, T, H, D] and [positions, D / 2, 2]`,
+      `${name}: x is ${showShape(x)} and the table ${showShape(table.shape)}, expected [B, T, H, D] and [positions, D / 2, 2]`,
     );
   }
-  const { positions, offset = 0 } = options;
   if (!positions && offset + length > table.shape[0]) {
     throw new ShapeError(
-      `rope: position ${offset + length - 1} is past the table's ${table.shape[0]}; raise max_position_embeddings`,
+      `${name}: position ${offset + length - 1} is past the table's ${table.shape[0]}; raise max_position_embeddings`,
     );
   }
-  if (positions && positions.size !== x.shape[0] * length) {
-    throw new ShapeError(`rope: positions are ${showShape(positions.shape)}, expected [${x.shape[0]}, ${length}]`);
+  if (positions && positions.size !== x[0] * length) {
+    throw new ShapeError(`${name}: positions are ${showShape(positions.shape)}, expected [${x[0]}, ${length}]`);
   }
-  return turn(x, table, positions, offset, 1);
 }
 
 const turn = op("rope", {

@@ -1,9 +1,7 @@
 import { fill } from "../ops/elementwise.ts";
 import { gpu } from "../tensor/engine.ts";
 import { unscoped } from "../tensor/scope.ts";
-import { Tensor } from "../tensor/tensor.ts";
-
-const ALIGN = 64; // elements: views start on 256 bytes, which every adapter takes
+import { ALIGN, Tensor } from "../tensor/tensor.ts";
 
 /** Parameters and their gradients, each in one buffer of which the tensors are views. */
 export interface FlatBuffer {

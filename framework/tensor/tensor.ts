@@ -6,6 +6,9 @@ import { gpu } from "./engine.ts";
 import { currentScope, type Scope } from "./scope.ts";
 import { type Dims, inferShape, showShape, sizeOf } from "./shape.ts";
 
+/** Elements: windows that start at a multiple of them start at 256 bytes, which every adapter binds, in f16 too. */
+export const ALIGN = 128;
+
 /** A block shared by the tensors that view it; it returns to the pool with the last of them. */
 class Storage {
   private users = 0;
@@ -57,6 +60,8 @@ export class Tensor {
   /** For errors and reports; parameters carry their path in the model. */
   name = "tensor";
   grad: Tensor | undefined;
+  /** Of an f32 parameter: its rounded copy that f16 products read, kept up by the optimizer. */
+  half: Tensor | undefined;
   node: GraphNode | undefined;
   /** Makes the leaf node of a tensor that wants a gradient; set by autograd. */
   requiresGrad = false;
@@ -92,6 +97,25 @@ export class Tensor {
     return tensor;
   }
 
+  /**
+   * One tensor over several that lie one behind the other in one buffer, along their first axis; undefined where they don't.
+   * It views them, outside the graph.
+   */
+  static join(parts: readonly Tensor[]): Tensor | undefined {
+    const [first] = parts;
+    let end = first.offset;
+    let rows = 0;
+    for (const part of parts) {
+      if (part.live() !== first.live() || part.offset !== end || part.dtype !== first.dtype) return undefined;
+      end += part.size;
+      rows += part.shape[0];
+    }
+    const shape = [rows, ...first.shape.slice(1)];
+    return sizeOf(shape) === end - first.offset
+      ? new Tensor(first.live(), shape, first.dtype, first.offset)
+      : undefined;
+  }
+
   get size(): number {
     return sizeOf(this.shape);
   }
@@ -124,6 +148,7 @@ export class Tensor {
   alias(shape: Dims = this.shape): Tensor {
     const tensor = new Tensor(this.live(), shape, this.dtype, this.offset);
     tensor.name = this.name;
+    if (shape === this.shape) tensor.half = this.half;
     return tensor;
   }
 

@@ -25,12 +25,14 @@ function strip(name: string, binding: string, wide: boolean, alongK: boolean): s
 }
 
 /** WGSL `store(row, column, v)`: four finished sums to c, scaled, biased, added; nothing outside [m, n] is touched. */
-export function store({ c, wideC, accumulate, bias }: MatmulShape): string {
+export function store({ c, wideC, accumulate, bias, residual }: MatmulShape): string {
   const vector = wideC ? `vec4<${c}>` : c;
+  const sum = wideC ? "vec4f" : "f32";
   const write = (at: string, column: string, value: string) => {
     const plus = bias ? ` + bias[${column}]` : "";
-    const old = accumulate ? ` + ${wideC ? "vec4f" : "f32"}(c[${at}])` : "";
-    return `c[${at}] = ${vector}(u.alpha * ${value}${plus}${old});`;
+    const skip = residual ? ` + ${sum}(residual[${at}])` : "";
+    const old = accumulate ? ` + ${sum}(c[${at}])` : "";
+    return `c[${at}] = ${vector}(u.alpha * ${value}${plus}${skip}${old});`;
   };
   const body = wideC
     ? `if (column < n) { ${write("(start + column) >> 2u", "column >> 2u", "v")} }`

@@ -69,6 +69,8 @@ const epilogues: Partial<MatmulCall>[] = [
   { accumulate: true, alpha: 2 },
   { bias: true },
   { bias: true, accumulate: true },
+  { residual: true, alpha: 2 },
+  { residual: true, bias: true },
 ];
 for (const more of epilogues)
   test(`${JSON.stringify(more)} is applied to whole and broken tiles`, async () => {

@@ -25,7 +25,14 @@ export function call(layout: MatmulCall["layout"], m: number, n: number, k: numb
 }
 
 /** The definition, in float64. */
-export function reference(spec: MatmulCall, a: Float32Array, b: Float32Array, c: Float32Array, bias: Float32Array) {
+export function reference(
+  spec: MatmulCall,
+  a: Float32Array,
+  b: Float32Array,
+  c: Float32Array,
+  bias: Float32Array,
+  residual: Float32Array,
+) {
   const { layout, m, n, k, batch, strideA, strideB, alpha = 1 } = spec;
   const result = new Float64Array(batch * m * n);
   for (let at = 0; at < result.length; at++) {
@@ -36,7 +43,8 @@ export function reference(spec: MatmulCall, a: Float32Array, b: Float32Array, c:
       const right = b[matrix * strideB + (layout === "NT" ? column * k + i : i * n + column)];
       sum += left * right;
     }
-    result[at] = alpha * sum + (spec.bias ? bias[column] : 0) + (spec.accumulate ? c[at] : 0);
+    result[at] =
+      alpha * sum + (spec.bias ? bias[column] : 0) + (spec.residual ? residual[at] : 0) + (spec.accumulate ? c[at] : 0);
   }
   return result;
 }
@@ -58,6 +66,7 @@ export async function errorOf<T extends Tuning>(kernel: Kernel<MatmulShape, T>, 
   const b = rounded(noise(strideB * (batch - 1) + k * n, 2), spec.b);
   const bias = noise(n, 3);
   const size = batch * m * n;
+  const residual = rounded(noise(size, 5), spec.c);
   const before = rounded(noise(size + (size % 2) + MARGIN, 4), spec.c).fill(MARK, size);
   const marked = rounded(before, spec.c);
   const { shape, uniforms } = matmulLaunch(spec);
@@ -66,9 +75,10 @@ export async function errorOf<T extends Tuning>(kernel: Kernel<MatmulShape, T>, 
     b: upload(fenced(b), spec.b),
     c: upload(marked, spec.c),
     ...(spec.bias ? { bias } : {}),
+    ...(spec.residual ? { residual: upload(residual, spec.c) } : {}),
   };
   const { c } = await runKernel(kernel, arrays, ["c"], shape, uniforms, tuning);
   const after = spec.c === "f16" ? Float32Array.from(new Float16Array(c.buffer)) : c;
   if (after.subarray(size).some((value, i) => value !== marked[size + i])) return Number.POSITIVE_INFINITY;
-  return worst(after.subarray(0, size), reference(spec, a, b, before, bias));
+  return worst(after.subarray(0, size), reference(spec, a, b, before, bias, residual));
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { gradcheck } from "../../framework/autograd/gradcheck.ts";
 import { zeros } from "../../framework/ops/create.ts";
-import { linear, matmul } from "../../framework/ops/matmul.ts";
+import { matmul } from "../../framework/ops/matmul.ts";
 import { Tensor } from "../../framework/tensor/tensor.ts";
 import { input, worst } from "./support.ts";
 
@@ -76,39 +76,5 @@ describe("matmul", () => {
     a.grad = b.grad = undefined;
     da.sum().backward();
     expect((await (b.grad as unknown as Tensor).data()).some((v: number) => v !== 0)).toBe(true);
-  });
-});
-
-describe("linear", () => {
-  test("equals x · weightᵀ + bias and passes gradcheck", async () => {
-    const [x, w, b] = [input([2, 3, 4], 1), input([5, 4], 2), input([5], 3)];
-    const expected = matmul(x, w.transpose()).add(b);
-    expect(worst(await linear(x, w, b).data(), await expected.data())).toBeLessThan(1e-5);
-    await gradcheck(linear, [x, w, b]);
-    await gradcheck((t, u) => linear(t, u), [input([1, 3]), input([2, 3], 2)]);
-  });
-  test("adds its weight's gradient into what is there", async () => {
-    const [x, w, b] = [input([6, 4], 1), input([5, 4], 2), input([5], 3)];
-    linear(x, w, b).sum().backward();
-    const [once, onceBias] = [await w.grad?.data(), await b.grad?.data()];
-    linear(x, w, b).sum().backward();
-    expect(
-      worst(
-        (await w.grad?.data()) ?? [],
-        Array.from(once ?? [], (v) => 2 * v),
-      ),
-    ).toBeLessThan(1e-5);
-    expect(
-      worst(
-        (await b.grad?.data()) ?? [],
-        Array.from(onceBias ?? [], (v) => 2 * v),
-      ),
-    ).toBeLessThan(1e-5);
-  });
-  test("names shapes that do not fit", () => {
-    expect(() => linear(zeros([2, 3]), zeros([5, 4]))).toThrow(
-      "linear: x is [2, 3] and weight [5, 4], expected [..., in] and [out, in]",
-    );
-    expect(() => linear(zeros([2, 4]), zeros([5, 4]), zeros([4]))).toThrow("linear: bias is [4], expected [5]");
   });
 });

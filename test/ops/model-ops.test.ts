@@ -46,9 +46,11 @@ describe("rope", () => {
 });
 
 test("swiglu equals silu(gate) · up and passes gradcheck", async () => {
-  const [g, u] = [input([3, 5], 1, { scale: 3 }), input([3, 5], 2)];
-  expect(worst(await swiglu(g, u).data(), await g.silu().mul(u).data())).toBeLessThan(1e-6);
-  await gradcheck(swiglu, [g, u]);
+  const x = input([3, 10], 1, { scale: 3 });
+  const [g, u] = x.split(5, -1);
+  expect(worst(await swiglu(x).data(), await g.silu().mul(u).data())).toBeLessThan(1e-6);
+  await gradcheck(swiglu, [x]);
+  expect(() => swiglu(zeros([2, 3]))).toThrow("swiglu: x is [2, 3], expected [..., 2 · D]");
 });
 
 describe("random numbers", () => {

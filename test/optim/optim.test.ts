@@ -150,7 +150,7 @@ test("a steady step creates no buffer and no bind group, and leaves nothing behi
 test("parameters move into as few buffers as the limit allows, and keep their values", async () => {
   const named = new Map([3, 100, 64, 300, 1].map((size, i) => [`p${i}`, input([size], i + 1)] as const));
   const before = await Promise.all([...named.values()].map((p) => p.data()));
-  const buffers = flatten(named, 256);
+  const buffers = flatten(named, 384);
   expect(buffers.map((b) => b.names)).toEqual([["p0", "p1", "p2"], ["p3"], ["p4"]]);
   for (const [i, p] of [...named.values()].entries()) {
     expect([...(await p.data())]).toEqual([...before[i]]);
