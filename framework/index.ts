@@ -7,7 +7,7 @@ export { type GradcheckOptions, gradcheck } from "./autograd/gradcheck.ts";
 export { noGrad } from "./autograd/graph.ts";
 export { type OpDefinition, op } from "./autograd/op.ts";
 export * from "./device/errors.ts";
-export { CausalLM, type ForwardOptions, type Tokens } from "./model/causalLM.ts";
+export { CausalLM, type ForwardOptions, type LossOptions, type Tokens } from "./model/causalLM.ts";
 export { type ModelConfig, modelConfig, presets } from "./model/config.ts";
 export type { GenerateOptions } from "./model/generate.ts";
 export { loadModel, saveModel } from "./model/load.ts";

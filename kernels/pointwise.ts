@@ -4,7 +4,7 @@ export interface PointwiseShape {
   [name: string]: string | number | boolean;
   /** WGSL for one element: of `a`, `b`, `c` (floats as f32), `old` (what y holds) and the uniforms `u.s`, `u.t`. */
   expr: string;
-  /** Dtypes of the operands and of y, such as `f32,i32>f16`. */
+  /** Dtypes of the operands and of y, such as `f32,i32>f16`; one with a star behind it (flat only) has a single element, for all. */
   types: string;
   /** 0: all operands are contiguous and of y's shape; else the number of axes walked by strides. */
   rank: number;
@@ -29,7 +29,7 @@ export const pointwise = kernel({
   }),
   types: ({ types, rank, vec4 }) => {
     const element = (type: string) => (rank === 0 && vec4 ? `vec4<${type}>` : type);
-    const operands = operandTypes(types).map((type, i) => [names[i], element(type)]);
+    const operands = operandTypes(types).map((type, i) => [names[i], isSingle(types, i) ? type : element(type)]);
     return Object.fromEntries([...operands, ["y", element(resultType(types))]]);
   },
   uniforms: {
@@ -63,8 +63,12 @@ export const pointwise = kernel({
 });
 
 function operandTypes(types: string): Scalar[] {
-  const list = types.split(">")[0];
+  const list = types.split(">")[0].replaceAll("*", "");
   return list ? (list.split(",") as Scalar[]) : [];
+}
+
+function isSingle(types: string, i: number): boolean {
+  return types.split(">")[0].split(",")[i]?.endsWith("*") ?? false;
 }
 
 function resultType(types: string): Scalar {
@@ -87,15 +91,17 @@ function call({ types, update }: PointwiseShape, at: (name: string) => string): 
 }
 
 function one(shape: PointwiseShape): string {
-  return `if (i < u.n) { y[i] = ${call(shape, (name) => `${name}[i]`)}; }`;
+  const at = (name: string) => (isSingle(shape.types, names.indexOf(name)) ? `${name}[0]` : `${name}[i]`);
+  return `if (i < u.n) { y[i] = ${call(shape, at)}; }`;
 }
 
 function four(shape: PointwiseShape): string {
-  const parts = [..."xyzw"].map((part) => call(shape, (name) => `${name}4.${part}`)).join(", ");
+  const single = (name: string) => isSingle(shape.types, names.indexOf(name));
+  const parts = [..."xyzw"].map((part) => call(shape, (name) => (single(name) ? `${name}4` : `${name}4.${part}`)));
   const loads = [...operandTypes(shape.types).map((_, i) => names[i]), ...(shape.update ? ["y"] : [])];
   return `if (i < u.n / 4u) {
-        ${loads.map((name) => `let ${name}4 = ${name}[i];`).join(" ")}
-        y[i] = vec4<${resultType(shape.types)}>(${parts});
+        ${loads.map((name) => `let ${name}4 = ${name}[${single(name) ? "0" : "i"}];`).join(" ")}
+        y[i] = vec4<${resultType(shape.types)}>(${parts.join(", ")});
       }`;
 }
 

@@ -10,6 +10,7 @@ import { type TokenizeProgress, tokenizeDataset } from "../framework/data/tokeni
 import {
   CausalLM,
   init,
+  type LossOptions,
   manualSeed,
   noGrad,
   optim,
@@ -67,6 +68,9 @@ const schema = {
     clip: key(1, "largest gradient norm; 0 does not clip", { min: 0 }),
     weightDecay: key(0.1, "decoupled weight decay", { min: 0 }),
     beta2: key(0.95, "AdamW's second beta", { min: 0, max: 1 }),
+    precision: key("f32", "f16: activations and products in half precision, weights and sums in f32", {
+      choices: optim.precisions,
+    }),
     checkpointing: key(false, "recompute activations layer by layer: less memory, a third more work"),
   },
   eval: {
@@ -93,7 +97,17 @@ await main(async () => {
       "bun recipes/pretrain.ts --preset micromind-26m --data.path pretrain_hq.jsonl --train.batchSize 32",
       "bun recipes/pretrain.ts --resume",
     ],
-    fixed: ["data", "tokenizer", "model", "train.batchSize", "train.accumulate", "train.steps", "train.epochs", "seed"],
+    fixed: [
+      "data",
+      "tokenizer",
+      "model",
+      "train.batchSize",
+      "train.accumulate",
+      "train.precision",
+      "train.steps",
+      "train.epochs",
+      "seed",
+    ],
   });
   const { train, seed } = config;
   const data = { ...config.data, path: config.data.path || join(import.meta.dirname, "corpus/pretrain.jsonl") };
@@ -117,10 +131,13 @@ await main(async () => {
   manualSeed(seed);
   const model = new CausalLM({ ...config.model, vocab_size: tokenizer.vocabSize });
   model.model.checkpointing = train.checkpointing;
+  model.model.precision = train.precision;
   const optimizer = new optim.AdamW(model.namedParameters(), {
     betas: [0.9, train.beta2],
     weightDecay: train.weightDecay,
+    precision: train.precision,
   });
+  const { gradientScale } = optimizer;
   if (run.resumed) restore(run.resumed, model, optimizer, shards.key);
   const tokensPerStep = train.batchSize * train.accumulate * data.seqLen;
   run.print(
@@ -142,7 +159,7 @@ await main(async () => {
     optimizer.zeroGrad();
     const losses = batch.map((part) =>
       scope(() => {
-        const loss = lossOf(model, part, data.seqLen);
+        const loss = lossOf(model, part, data.seqLen, { gradientScale });
         loss.mul(1 / train.accumulate).backward();
         return loss;
       }),
@@ -161,6 +178,7 @@ await main(async () => {
       loss: report.loss,
       gradNorm: report.gradNorm,
       skipped: !report.counted,
+      ...(train.precision === "f16" ? { lossScale: report.lossScale, overflow: report.overflow } : {}),
       learningRate,
       tokens: tokensPerStep,
       memory: gpu.pool.stats.liveBytes,
@@ -178,7 +196,7 @@ await main(async () => {
     let [nats, tokens, bytes] = [0, 0, 0];
     for (let n = 0; n < Math.min(val.perEpoch, config.eval.batches); n++) {
       const batch = val.at(n);
-      const sum = noGrad(() => scope(() => lossOf(model, batch, data.seqLen, "sum")));
+      const sum = noGrad(() => scope(() => lossOf(model, batch, data.seqLen, { reduction: "sum" })));
       nats += await sum.item();
       sum.dispose();
       tokens += batch.labelled;
@@ -234,13 +252,13 @@ async function* stepBatches(batches: Batches, stepsDone: number, accumulate: num
 }
 
 /** Cross-entropy: −log p(next token), over the tokens that have a next one in their document. */
-function lossOf(model: CausalLM, batch: Batch, seqLen: number, reduction: "mean" | "sum" = "mean"): Tensor {
+function lossOf(model: CausalLM, batch: Batch, seqLen: number, options: LossOptions = {}): Tensor {
   const upload = (values: Int32Array) => Tensor.from(values, { shape: [values.length / seqLen, seqLen] });
   const { tokens, labels, segments, positions } = batch;
   return model.loss(upload(tokens), upload(labels), {
     segments: upload(segments),
     positions: upload(positions),
-    reduction,
+    ...options,
   });
 }
 

@@ -7,6 +7,6 @@ export default [
 ].map(([rows, columns]) => {
   const label = Int32Array.from({ length: rows }, (_, i) => (i * 31) % columns);
   const buffers = { x: 4 * rows * columns, label, lse: 4 * rows, scale: 4 };
-  const shape = { dtype: "f32", perRow: false } as const;
+  const shape = { dtype: "f32", perRow: false, halved: false } as const;
   return kernelCase(crossEntropyGradient, `${rows} × ${columns}`, shape, buffers, { rows, columns, ignore: -100 });
 });

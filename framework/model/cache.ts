@@ -1,5 +1,6 @@
 import { ShapeError } from "../device/errors.ts";
 import { copyStrided } from "../ops/elementwise.ts";
+import type { DType } from "../tensor/dtype.ts";
 import { unscoped } from "../tensor/scope.ts";
 import { contiguous } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
@@ -14,10 +15,11 @@ export class KVCache {
     config: ModelConfig,
     readonly batch: number,
     readonly capacity: number,
+    dtype: DType = "f32",
   ) {
     const shape = [batch, capacity, config.num_key_value_heads, config.head_dim];
     this.layers = Array.from({ length: config.num_hidden_layers }, () =>
-      unscoped(() => ({ k: Tensor.empty(shape, "f32", "cache.k"), v: Tensor.empty(shape, "f32", "cache.v") })),
+      unscoped(() => ({ k: Tensor.empty(shape, dtype, "cache.k"), v: Tensor.empty(shape, dtype, "cache.v") })),
     );
   }
 

@@ -24,6 +24,12 @@ export interface ForwardOptions {
   cache?: KVCache;
 }
 
+export interface LossOptions extends ForwardOptions {
+  reduction?: "mean" | "sum";
+  /** What the gradients come multiplied by; an optimizer of f16 precision settles it (`optimizer.gradientScale`). */
+  gradientScale?: Tensor;
+}
+
 /** A decoder with its output layer: a causal language model. */
 export class CausalLM extends Module {
   readonly config: ModelConfig;
@@ -63,11 +69,12 @@ export class CausalLM extends Module {
    * Mean cross-entropy of the next token, one f32.
    * @param labels i32 [B, T], each position's own target (already shifted), −100 where none counts
    */
-  loss(tokens: Tokens, labels: Tokens, options: ForwardOptions & { reduction?: "mean" | "sum" } = {}): Tensor {
+  loss(tokens: Tokens, labels: Tokens, options: LossOptions = {}): Tensor {
     const h = this.hidden(tokens, options);
     const target = this.onDevice(labels, "labels");
     return linearCrossEntropy(h.reshape(-1, this.config.hidden_size), this.head, target.reshape(-1), {
       reduction: options.reduction,
+      gradientScale: options.gradientScale,
     });
   }
 
@@ -77,7 +84,12 @@ export class CausalLM extends Module {
   }
 
   newCache(batch: number, capacity: number): KVCache {
-    return new KVCache(this.config, batch, Math.min(capacity, this.config.max_position_embeddings));
+    return new KVCache(
+      this.config,
+      batch,
+      Math.min(capacity, this.config.max_position_embeddings),
+      this.model.precision,
+    );
   }
 
   override dispose(): void {

@@ -1,6 +1,7 @@
 import { checkpoint } from "../autograd/checkpoint.ts";
 import { isRecording } from "../autograd/graph.ts";
 import { Attention, Embedding, Module, type Placement, RMSNorm, SwiGLU } from "../nn/index.ts";
+import type { Precision } from "../optim/index.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { ModelConfig } from "./config.ts";
@@ -45,6 +46,8 @@ export class Decoder extends Module {
   readonly norm: RMSNorm;
   /** Recomputes each layer in the backward pass instead of keeping its activations. Chen et al. 2016, arXiv:1604.06174 */
   checkpointing = false;
+  /** Of the activations. In f16 norms, softmax, loss and all sums are still f32. */
+  precision: Precision = "f32";
 
   constructor(config: ModelConfig) {
     super();
@@ -54,7 +57,7 @@ export class Decoder extends Module {
   }
 
   forward(tokens: Tensor, placement: Placement): Tensor {
-    let h = this.embed_tokens.forward(tokens);
+    let h = this.embed_tokens.forward(tokens, this.precision);
     for (const layer of this.layers) {
       const x = h;
       if (!isRecording()) {

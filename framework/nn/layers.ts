@@ -3,6 +3,7 @@ import { ones, rand, randn, zeros } from "../ops/create.ts";
 import { embedding } from "../ops/gather.ts";
 import { linear, packedLinear } from "../ops/linear.ts";
 import { layerNorm, rmsNorm } from "../ops/norm.ts";
+import type { DType } from "../tensor/dtype.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { adjoin, Module, parameter } from "./module.ts";
@@ -61,8 +62,9 @@ export class Embedding extends Module {
     this.weight = normal([numEmbeddings, embeddingDim], std);
   }
 
-  forward(index: Tensor): Tensor {
-    return embedding(index, this.weight);
+  /** `dtype`: of the result; f32 where silent. */
+  forward(index: Tensor, dtype?: DType): Tensor {
+    return embedding(index, this.weight, dtype);
   }
 }
 

@@ -36,7 +36,7 @@ export function elementwise(
   const shape = broadcastShapes(name, ...operands.map((o) => o.shape));
   const dtype = options.dtype ?? operands.map((o) => o.dtype).reduce(promote);
   const y = Tensor.empty(shape, dtype, name);
-  if (operands.every((o) => sameShape(o.shape, shape))) launchFlat(expr, operands, y, false, options);
+  if (operands.every((o) => o.size === 1 || sameShape(o.shape, shape))) launchFlat(expr, operands, y, false, options);
   else
     launchStrided(
       expr,
@@ -51,7 +51,7 @@ export function elementwise(
   return y;
 }
 
-/** y = expr in place, of `old` and operands of y's own shape. */
+/** y = expr in place, of `old` and operands of y's own shape or of one element. */
 export function updateInPlace(
   expr: string,
   y: Tensor,
@@ -72,8 +72,10 @@ export function copyStrided(x: Tensor, from: Walk, y: Tensor, to: Walk, shape: D
   launchStrided(add ? "old + a" : "a", [x], y, shape, [from], to, add, {});
 }
 
-function typesOf(operands: readonly Tensor[], y: Tensor): string {
-  return `${operands.map((o) => o.dtype).join(",")}>${y.dtype}`;
+/** Operands of one element, where y has more, are marked as such in flat launches. */
+function typesOf(operands: readonly Tensor[], y: Tensor, flat: boolean): string {
+  const types = operands.map((o) => o.dtype + (flat && o.size === 1 && y.size !== 1 ? "*" : ""));
+  return `${types.join(",")}>${y.dtype}`;
 }
 
 function launchFlat(
@@ -86,7 +88,7 @@ function launchFlat(
   const n = y.size;
   if (n === 0) return;
   const views = { ...Object.fromEntries(operands.map((o, i) => [operandNames[i], o.view()])), y: y.view() };
-  const shape = { expr, types: typesOf(operands, y), rank: 0, vec4: n % 4 === 0, update };
+  const shape = { expr, types: typesOf(operands, y, true), rank: 0, vec4: n % 4 === 0, update };
   gpu().launch(pointwise, views, shape, { ...blank, n, s: scalars.s ?? 0, t: scalars.t ?? 0 });
 }
 
@@ -121,7 +123,7 @@ function launchStrided(
     });
   });
   const views = { ...Object.fromEntries(operands.map((o, i) => [operandNames[i], o.view()])), y: y.view() };
-  gpu().launch(pointwise, views, { expr, types: typesOf(operands, y), rank, vec4: false, update }, uniforms);
+  gpu().launch(pointwise, views, { expr, types: typesOf(operands, y, false), rank, vec4: false, update }, uniforms);
 }
 
 const blank: Uniforms = Object.fromEntries(Object.keys(pointwise.uniforms ?? {}).map((name) => [name, 0]));

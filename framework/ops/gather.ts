@@ -2,11 +2,12 @@ import { gather as gatherKernel } from "../../kernels/gather.ts";
 import { scatterAdd as scatterAddKernel } from "../../kernels/scatterAdd.ts";
 import { op } from "../autograd/op.ts";
 import { DTypeError, ShapeError } from "../device/errors.ts";
-import { isFloat } from "../tensor/dtype.ts";
+import { type DType, isFloat } from "../tensor/dtype.ts";
 import { gpu } from "../tensor/engine.ts";
 import { axisOf, type Dims, sameShape, showShape, sizeOf } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { elementwise, fill } from "./elementwise.ts";
+import { readAs } from "./linear.ts";
 import { cast } from "./pointwise.ts";
 import { reshape } from "./shape.ts";
 
@@ -48,8 +49,8 @@ function runScatter(dy: Tensor, index: Tensor, walk: Walk, target: Tensor): Tens
 }
 
 const gatherOp = op("gather", {
-  value: (x: Tensor, index: Tensor, walk: Walk, shape: Dims) => ({
-    y: runGather("gather", x, index, walk, shape),
+  value: (x: Tensor, index: Tensor, walk: Walk, shape: Dims, dtype: DType = x.dtype) => ({
+    y: runGather("gather", readAs(x, dtype), index, walk, shape),
     saved: { index, walk, shape: x.shape, dtype: x.dtype },
   }),
   gradient(dy, { index, walk, shape, dtype }, { into }) {
@@ -59,7 +60,7 @@ const gatherOp = op("gather", {
     return [null, null];
   },
   twice: true,
-}) as (x: Tensor, index: Tensor, walk: Walk, shape: Dims) => Tensor;
+}) as (x: Tensor, index: Tensor, walk: Walk, shape: Dims, dtype?: DType) => Tensor;
 
 const scatterOp = op("scatterAdd", {
   value: (x: Tensor, index: Tensor, walk: Walk, shape: Dims) => ({
@@ -83,15 +84,13 @@ export function indexSelect(x: Tensor, axis: number, index: Tensor): Tensor {
   return gatherOp(x, index, { ...alongAxis(x.shape, at), count: index.size, so: 0, sj: 1, si: 0 }, shape);
 }
 
-/** Rows of `weight` [V, D] named by `index` [...]: [..., D]. */
-export function embedding(index: Tensor, weight: Tensor): Tensor {
+/** Rows of `weight` [V, D] named by `index` [...]: [..., D], in `dtype` (the weight's own where silent). */
+export function embedding(index: Tensor, weight: Tensor, dtype: DType = weight.dtype): Tensor {
   expectIndex("embedding", index);
   if (weight.rank !== 2) throw new ShapeError(`embedding: weight is ${showShape(weight.shape)}, expected [V, D]`);
   const [length, inner] = weight.shape;
-  return gatherOp(weight, index, { outer: 1, length, inner, count: index.size, so: 0, sj: 1, si: 0 }, [
-    ...index.shape,
-    inner,
-  ]);
+  const walk = { outer: 1, length, inner, count: index.size, so: 0, sj: 1, si: 0 };
+  return cast(gatherOp(weight, index, walk, [...index.shape, inner], dtype), dtype);
 }
 
 function elementWalk(name: string, shape: Dims, axis: number, index: Tensor): Walk {

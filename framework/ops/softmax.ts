@@ -97,7 +97,12 @@ const crossEntropyOp = op("crossEntropy", {
     copyStrided(logits, { strides: contiguous(logits.shape) }, dx, { strides: contiguous(logits.shape) }, logits.shape);
     const share = perRow ? dy : mul(dy, scale);
     const views = { x: dx.view(), label: labels.view(), lse: lse.view(), scale: share.view() };
-    gpu().launch(crossEntropyGradient, views, { dtype: logits.dtype, perRow }, { rows, columns, ignore });
+    gpu().launch(
+      crossEntropyGradient,
+      views,
+      { dtype: logits.dtype, perRow, halved: false },
+      { rows, columns, ignore },
+    );
     return [dx, null];
   },
 });

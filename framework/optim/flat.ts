@@ -1,4 +1,4 @@
-import { fill } from "../ops/elementwise.ts";
+import { fill, updateInPlace } from "../ops/elementwise.ts";
 import { gpu } from "../tensor/engine.ts";
 import { unscoped } from "../tensor/scope.ts";
 import { ALIGN, Tensor } from "../tensor/tensor.ts";
@@ -11,14 +11,17 @@ export interface FlatBuffer {
   offsets: number[];
   values: Tensor;
   gradients: Tensor;
+  /** The values rounded to f16, where products read them so; the parameters' `half` view it. */
+  halves: Tensor | undefined;
 }
 
 /**
  * Moves parameters into few large buffers, of `most` elements (what the adapter binds) unless one parameter has more, and gives each a gradient that views
- * another: one launch clears, measures or updates a whole buffer. The parameters stay the same objects.
+ * another: one launch clears, measures or updates a whole buffer. The parameters stay the same objects. With `halves` they get copies in f16.
  */
 export function flatten(
   named: Map<string, Tensor>,
+  halves = false,
   most = Math.floor(gpu().device.limits.maxStorageBufferBindingSize / 4),
 ): FlatBuffer[] {
   const groups: { names: string[]; offsets: number[]; size: number }[] = [];
@@ -33,12 +36,19 @@ export function flatten(
     group.offsets.push(group.size);
     group.size += size;
   }
-  return groups.map(({ names, offsets, size }) => unscoped(() => build(names, offsets, size, named)));
+  return groups.map(({ names, offsets, size }) => unscoped(() => build(names, offsets, size, named, halves)));
 }
 
-function build(names: string[], offsets: number[], size: number, named: Map<string, Tensor>): FlatBuffer {
+function build(
+  names: string[],
+  offsets: number[],
+  size: number,
+  named: Map<string, Tensor>,
+  halved: boolean,
+): FlatBuffer {
   const values = fill(Tensor.empty([size], "f32", "parameters"), 0);
   const gradients = fill(Tensor.empty([size], "f32", "gradients"), 0);
+  const halves = halved ? Tensor.empty([size], "f16", "halves") : undefined;
   const parameters = names.map((name) => named.get(name) as Tensor);
   parameters.forEach((p, i) => {
     p.rehome(values.window(offsets[i], p.shape));
@@ -46,6 +56,15 @@ function build(names: string[], offsets: number[], size: number, named: Map<stri
     p.grad?.dispose();
     p.grad = gradients.window(offsets[i], p.shape);
     p.grad.name = `${names[i]}.grad`;
+    p.half?.dispose();
+    p.half = halves?.window(offsets[i], p.shape);
   });
-  return { names, parameters, offsets, values, gradients };
+  const buffer = { names, parameters, offsets, values, gradients, halves };
+  refreshHalves(buffer);
+  return buffer;
+}
+
+/** Rounds the values to f16 anew, after they have changed. */
+export function refreshHalves({ values, halves }: FlatBuffer): void {
+  if (halves) updateInPlace("a", halves, [values]);
 }

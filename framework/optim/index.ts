@@ -3,6 +3,8 @@ export {
   AdamW,
   type AdamWOptions,
   Optimizer,
+  type Precision,
+  precisions,
   SGD,
   type SGDOptions,
   type StepOptions,

@@ -6,11 +6,11 @@ import { MicroMindError } from "../device/errors.ts";
 import { fill } from "../ops/elementwise.ts";
 import { full } from "../ops/pointwise.ts";
 import { sumSquares } from "../ops/reduce.ts";
-import { stack } from "../ops/shape.ts";
+import { concat, stack } from "../ops/shape.ts";
 import { gpu } from "../tensor/engine.ts";
 import { scope, unscoped } from "../tensor/scope.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { type FlatBuffer, flatten } from "./flat.ts";
+import { type FlatBuffer, flatten, refreshHalves } from "./flat.ts";
 
 export interface StepOptions {
   learningRate?: number;
@@ -27,7 +27,18 @@ export interface StepReport {
   gradNorm: number;
   /** Whether loss and norm were finite, so that the step counted. */
   counted: boolean;
+  /** In f16: what the gradients are multiplied by, after this step. */
+  lossScale?: number;
+  /** In f16: whether the step was lost to a gradient beyond f16's range, for which the scale was halved. */
+  overflow?: boolean;
 }
+
+/** What products are made in. `f16`: parameters keep f16 copies, gradients come scaled. */
+export type Precision = "f32" | "f16";
+export const precisions: Precision[] = ["f32", "f16"];
+
+/** torch.amp.GradScaler's first scale. */
+const FIRST_SCALE = 2 ** 16;
 
 /**
  * What all optimizers share: parameters, gradients and moments in flat buffers, and a decision on the device (clip, skip) that
@@ -37,18 +48,28 @@ export abstract class Optimizer {
   readonly buffers: FlatBuffer[];
   /** { scale, norm, counted, updates so far }, on the device. */
   readonly control: Tensor;
+  /** In f16: { scale of the gradients, counted steps since it changed, steps lost to overflow, whether the last was }, on the device. */
+  readonly scaler: Tensor | undefined;
+  /** In f16: what the loss's gradients must come multiplied by (`model.loss(…, { gradientScale })`), one f32 on the device. */
+  readonly gradientScale: Tensor | undefined;
   private readonly moments: { name: string; tensors: Tensor[] }[];
 
   constructor(
     parameters: readonly Tensor[] | Map<string, Tensor>,
     public learningRate: number,
     moments: readonly string[],
+    precision: Precision = "f32",
   ) {
     const named = parameters instanceof Map ? parameters : new Map(parameters.map((p, i) => [`${i}`, p]));
     if (named.size === 0)
       throw new MicroMindError("optimizer: no parameters; does any tensor of the model have requiresGrad?");
-    this.buffers = flatten(named);
+    const halved = precision === "f16";
+    if (halved && !gpu().target.f16)
+      throw new MicroMindError(`optimizer: ${gpu().name} has no f16; train with precision "f32"`);
+    this.buffers = flatten(named, halved);
     this.control = unscoped(() => full([4], 0));
+    this.scaler = halved ? unscoped(() => Tensor.from([FIRST_SCALE, 0, 0, 0])) : undefined;
+    this.gradientScale = unscoped(() => this.scaler?.window(0, [1]));
     this.moments = moments.map((name) => ({
       name,
       tensors: this.buffers.map((b) => unscoped(() => fill(Tensor.empty(b.values.shape, "f32", name), 0))),
@@ -69,10 +90,12 @@ export abstract class Optimizer {
       scope(() => {
         const squares = stack(this.buffers.map((b) => sumSquares(b.gradients)));
         const finite = loss ?? squares;
+        const views = { squares: squares.view(), loss: finite.view(), control: this.control.view() };
+        const { scaler } = this;
         gpu().launch(
           clip,
-          { squares: squares.view(), loss: finite.view(), control: this.control.view() },
-          {},
+          scaler ? { ...views, scaler: scaler.view() } : views,
+          { scaled: scaler !== undefined },
           { n: squares.size, maxNorm },
         );
         this.buffers.forEach((buffer, i) => {
@@ -81,6 +104,7 @@ export abstract class Optimizer {
             this.moments.map((m) => m.tensors[i]),
             learningRate,
           );
+          refreshHalves(buffer);
         });
       }),
     );
@@ -90,16 +114,18 @@ export abstract class Optimizer {
   /** Reads back what the last step came to. Waits for it. */
   async report(loss: Tensor): Promise<StepReport> {
     const copy = noGrad(() =>
-      scope(() => stack([loss.reshape(1), this.control.slice(0, 1, 2), this.control.slice(0, 2, 3)])),
+      scope(() => concat([loss.reshape(1), this.control, ...(this.scaler ? [this.scaler] : [])], 0)),
     );
-    const [value, gradNorm, counted] = await copy.data();
+    const [value, , gradNorm, counted, , ...scaler] = await copy.data();
     copy.dispose();
-    return { loss: value, gradNorm, counted: counted === 1 };
+    const scaling = this.scaler ? { lossScale: scaler[0], overflow: scaler[3] === 1 } : {};
+    return { loss: value, gradNorm, counted: counted === 1, ...scaling };
   }
 
   /** Everything that a resumed run needs beside the parameters, by name. */
   state(): Map<string, Tensor> {
     const state = new Map([["control", this.control]]);
+    if (this.scaler) state.set("scaler", this.scaler);
     for (const { name, tensors } of this.moments) {
       this.buffers.forEach(({ names, parameters, offsets }, i) => {
         names.forEach((parameter, k) => {
@@ -125,15 +151,19 @@ export abstract class Optimizer {
   /** Frees moments and gradients; the parameters stay. */
   dispose(): void {
     for (const { tensors } of this.moments) for (const tensor of tensors) tensor.dispose();
-    for (const { parameters, gradients, values } of this.buffers) {
+    for (const { parameters, gradients, values, halves } of this.buffers) {
       for (const p of parameters) {
         p.grad?.dispose();
-        p.grad = undefined;
+        p.half?.dispose();
+        p.grad = p.half = undefined;
       }
       gradients.dispose();
       values.dispose();
+      halves?.dispose();
     }
     this.control.dispose();
+    this.gradientScale?.dispose();
+    this.scaler?.dispose();
   }
 }
 
@@ -142,6 +172,8 @@ export interface AdamWOptions {
   betas?: readonly [number, number];
   eps?: number;
   weightDecay?: number;
+  /** `f16` keeps f16 copies of the parameters and settles a scale for the gradients (default `f32`). */
+  precision?: Precision;
 }
 
 /** Adam with decoupled weight decay; PyTorch's defaults. Loshchilov & Hutter 2017, arXiv:1711.05101 */
@@ -152,9 +184,9 @@ export class AdamW extends Optimizer {
 
   constructor(
     parameters: readonly Tensor[] | Map<string, Tensor>,
-    { learningRate = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 }: AdamWOptions = {},
+    { learningRate = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, precision }: AdamWOptions = {},
   ) {
-    super(parameters, learningRate, ["m", "v"]);
+    super(parameters, learningRate, ["m", "v"], precision);
     this.betas = betas;
     this.eps = eps;
     this.weightDecay = weightDecay;
@@ -176,6 +208,7 @@ export interface SGDOptions {
   learningRate?: number;
   momentum?: number;
   weightDecay?: number;
+  precision?: Precision;
 }
 
 /** Stochastic gradient descent with momentum, PyTorch's way. */
@@ -185,9 +218,9 @@ export class SGD extends Optimizer {
 
   constructor(
     parameters: readonly Tensor[] | Map<string, Tensor>,
-    { learningRate = 1e-3, momentum = 0, weightDecay = 0 }: SGDOptions = {},
+    { learningRate = 1e-3, momentum = 0, weightDecay = 0, precision }: SGDOptions = {},
   ) {
-    super(parameters, learningRate, ["v"]);
+    super(parameters, learningRate, ["v"], precision);
     this.momentum = momentum;
     this.weightDecay = weightDecay;
   }

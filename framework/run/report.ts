@@ -20,6 +20,9 @@ export interface StepLog {
   bitsPerByte?: number;
   /** Whether the step's update was left out; see `Run.skip`. */
   skipped?: boolean;
+  /** In f16: whether it was, for a gradient beyond the range, and what gradients are multiplied by. */
+  overflow?: boolean;
+  lossScale?: number;
   [name: string]: number | boolean | undefined;
 }
 

@@ -192,18 +192,22 @@ export class Run<Meta = unknown> {
 
   /**
    * Notes a step whose update was left out because its loss or gradient was not finite. `log` does so by itself.
+   * One lost to f16's range while its scale can still fall does not count towards them.
    * @throws DivergedError with a report when it is the fifth in a row
    */
   skip(step: number, figures: Partial<StepLog>): void {
     const metrics = this.#begin();
     const loss = figures.loss ?? Number.NaN;
     this.#skipped++;
-    this.#broken.push({ ...figures, loss, step });
+    const rescaled = figures.overflow === true && (figures.lossScale ?? 0) > 1; // part of f16's way, no sign of trouble
+    if (!rescaled) this.#broken.push({ ...figures, loss, step });
     const line = { ...figures, loss, step, skipped: true, seconds: this.#seconds() };
     this.#try("metrics.jsonl", () => metrics.add(line));
     const norm = figures.gradNorm === undefined ? "" : `, gradient norm ${figure(figures.gradNorm)}`;
-    const inARow = `${this.#broken.length} in a row, ${patience} stop the run`;
-    this.print(`step ${step}: loss ${figure(loss)}${norm}: the step is skipped (${inARow})`);
+    const why = rescaled
+      ? `a gradient beyond f16's range; they are scaled by ${figures.lossScale} from here on`
+      : `${this.#broken.length} in a row, ${patience} stop the run`;
+    this.print(`step ${step}: loss ${figure(loss)}${norm}: the step is skipped (${why})`);
     if (this.#broken.length < patience) return;
     this.#flush();
     const { recipe } = this.#config[origin];

@@ -182,6 +182,7 @@ export class Tensor {
     if (values.length !== this.size)
       throw new ShapeError(`${this.name}: ${values.length} values for shape ${showShape(this.shape)}`);
     if (values.length) gpu().write(this.view(), encode(values, this.dtype));
+    this.half?.write(values);
     return this;
   }
 

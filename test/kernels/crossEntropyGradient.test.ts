@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { crossEntropyGradient } from "../../kernels/crossEntropyGradient.ts";
-import { noise, runKernel, worst } from "./launch.ts";
+import { noise, runKernel, testGpu, worst } from "./launch.ts";
 
 test.each([false, true])(
   "is scale · (softmax − onehot) in place, ignored rows zero (a scale per row: %p)",
@@ -16,7 +16,7 @@ test.each([false, true])(
       crossEntropyGradient,
       { x, label, lse, scale },
       ["x"],
-      { dtype: "f32", perRow },
+      { dtype: "f32", perRow, halved: false },
       { rows, columns, ignore: -100 },
     );
     const expected = Array.from({ length: rows * columns }, (_, i) => {
@@ -27,3 +27,27 @@ test.each([false, true])(
     expect(worst(dx, [...expected, 99])).toBeLessThan(1e-6);
   },
 );
+
+test.skipIf(!(await testGpu()).target.f16)("in f16 it goes to a buffer of its own, rounded once", async () => {
+  const [rows, columns] = [2, 5];
+  const x = noise(rows * columns, 1);
+  const arrays = {
+    x,
+    label: Int32Array.of(1, -100),
+    lse: Float32Array.of(1.5, 2),
+    half: new Uint16Array(12).fill(0x4500),
+  };
+  const out = await runKernel(
+    crossEntropyGradient,
+    { ...arrays, scale: Float32Array.of(64) },
+    ["x", "half"],
+    { dtype: "f32", perRow: false, halved: true },
+    { rows, columns, ignore: -100 },
+  );
+  expect([...out.x]).toEqual([...x]);
+  const expected = Array.from({ length: 12 }, (_, i) => {
+    if (i >= 10) return 5;
+    return i < columns ? 64 * (Math.exp(x[i] - 1.5) - Number(i === 1)) : 0;
+  });
+  expect(worst(new Float16Array(out.half.buffer), expected)).toBeLessThan(5e-4);
+});

@@ -67,6 +67,30 @@ describe.skipIf(!existsSync(folder)).each(["dense", "yarn"])("PyTorch's %s model
     model.dispose();
   });
 
+  test.skipIf(!gpu.target.f16)("follows the same curve within 2% in f16", async () => {
+    const model = await load();
+    model.model.precision = "f16";
+    const { lr, betas, eps, weight_decay, clip, loss_and_gradnorm } = ref.adamw;
+    const options = { learningRate: lr, betas, eps, weightDecay: weight_decay, precision: "f16" } as const;
+    const optimizer = new AdamW(model.namedParameters(), options);
+    for (const [expectedLoss, expectedNorm] of loss_and_gradnorm) {
+      const loss = scope(() => {
+        optimizer.zeroGrad();
+        const l = model.loss(ref.input_ids, labels, { gradientScale: optimizer.gradientScale });
+        l.backward();
+        optimizer.step({ clip, loss: l });
+        return l;
+      });
+      const report = await optimizer.report(loss);
+      loss.dispose();
+      expect([report.counted, report.overflow]).toEqual([true, false]);
+      expect(Math.abs(report.loss / expectedLoss - 1)).toBeLessThan(0.02);
+      expect(Math.abs(report.gradNorm / expectedNorm - 1)).toBeLessThan(0.02);
+    }
+    optimizer.dispose();
+    model.dispose();
+  });
+
   test("continues with the same tokens, greedily", async () => {
     const model = await load();
     const tokens: number[] = [];
@@ -126,6 +150,18 @@ describe("a small model", () => {
     };
     expect(await draw(5)).toBe(await draw(5));
     expect(await draw(5)).not.toBe(await draw(6));
+  });
+
+  test.skipIf(!gpu.target.f16)("continues in f16 as in f32, where no two tokens are close", async () => {
+    const greedy = async () => {
+      const out: number[] = [];
+      for await (const t of model.generate([1, 2, 3], { temperature: 0, maxNewTokens: 6 })) out.push(t);
+      return out;
+    };
+    const exact = await greedy();
+    model.model.precision = "f16";
+    expect(await greedy()).toEqual(exact);
+    model.model.precision = "f32";
   });
 
   test("generation leaves nothing behind, even when it is broken off", async () => {

@@ -150,7 +150,7 @@ test("a steady step creates no buffer and no bind group, and leaves nothing behi
 test("parameters move into as few buffers as the limit allows, and keep their values", async () => {
   const named = new Map([3, 100, 64, 300, 1].map((size, i) => [`p${i}`, input([size], i + 1)] as const));
   const before = await Promise.all([...named.values()].map((p) => p.data()));
-  const buffers = flatten(named, 384);
+  const buffers = flatten(named, false, 384);
   expect(buffers.map((b) => b.names)).toEqual([["p0", "p1", "p2"], ["p3"], ["p4"]]);
   for (const [i, p] of [...named.values()].entries()) {
     expect([...(await p.data())]).toEqual([...before[i]]);
@@ -182,4 +182,46 @@ test("schedules rise, hold and fall as their names say", () => {
   expect(at("constant", 100)).toBe(1);
   expect(at("wsd", 80)).toBe(1);
   expect(at("wsd", 100)).toBeCloseTo(0.5);
+});
+
+describe.skipIf(!gpu.target.f16)("in f16", () => {
+  const build = () => {
+    const p = Tensor.from([1, 2.0001]);
+    p.requiresGrad = true;
+    return { p, optimizer: new AdamW([p], { learningRate: 0.1, weightDecay: 0, precision: "f16" }) };
+  };
+
+  test("parameters keep a copy that follows updates and writes", async () => {
+    const { p, optimizer } = build();
+    expect(await p.half?.tolist()).toEqual([1, 2]);
+    p.grad?.write([65536, -65536]);
+    optimizer.step();
+    expect(worst(await p.data(), [0.9, 2.1001])).toBeLessThan(1e-5);
+    expect(worst((await p.half?.data()) ?? [], [0.9, 2.1001])).toBeLessThan(5e-4);
+    p.write([3, 4]);
+    expect(await p.half?.tolist()).toEqual([3, 4]);
+    optimizer.dispose();
+    expect(p.half).toBeUndefined();
+  });
+
+  test("norm and clipping are those of the gradient without its scale", async () => {
+    const { p, optimizer } = build();
+    p.grad?.write([3 * 65536, 4 * 65536]);
+    const loss = Tensor.from([1.5]);
+    optimizer.step({ clip: 1, loss });
+    const expected = { loss: 1.5, gradNorm: 5, counted: true, lossScale: 65536, overflow: false };
+    expect(await optimizer.report(loss)).toEqual(expected);
+    expect(await optimizer.gradientScale?.item()).toBe(65536);
+  });
+
+  test("an overflow changes nothing but the scale, and both go into the state", async () => {
+    const { p, optimizer } = build();
+    p.grad?.write([Number.POSITIVE_INFINITY, 1]);
+    const loss = Tensor.from([1.5]);
+    optimizer.step({ loss });
+    const report = await optimizer.report(loss);
+    expect([report.counted, report.overflow, report.lossScale]).toEqual([false, true, 32768]);
+    expect(worst(await p.data(), [1, 2.0001])).toBeLessThan(1e-6);
+    expect(await optimizer.state().get("scaler")?.tolist()).toEqual([32768, 0, 1, 1]);
+  });
 });

@@ -105,6 +105,18 @@ test("a failure of what is saved beside the state is told, and the run goes on",
   process.exitCode = 0;
 });
 
+test("steps lost to f16's range are counted, and stop the run only where the scale can fall no further", async () => {
+  const out = output();
+  const run = await Run.open(config(), out);
+  const lost = (step: number, lossScale: number) =>
+    run.log({ step, loss: 1, gradNorm: Infinity, skipped: true, overflow: true, lossScale });
+  for (let step = 1; step <= 8; step++) lost(step, 2 ** (16 - step));
+  expect(run.skipped).toBe(8);
+  expect(out.lines.join("")).toContain("a gradient beyond f16's range; they are scaled by 32768 from here on");
+  for (let step = 9; step <= 12; step++) lost(step, 1);
+  expect(() => lost(13, 1)).toThrow(DivergedError);
+});
+
 test("skipped steps are counted and written, and a good one starts the count anew", async () => {
   const out = output();
   const run = await Run.open(config(), out);
