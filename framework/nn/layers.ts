@@ -3,7 +3,8 @@ import { ones, rand, randn, zeros } from "../ops/create.ts";
 import { embedding } from "../ops/gather.ts";
 import { linear, packedLinear } from "../ops/linear.ts";
 import { layerNorm, rmsNorm } from "../ops/norm.ts";
-import type { DType } from "../tensor/dtype.ts";
+import { bytesOf, type DType } from "../tensor/dtype.ts";
+import { gpu } from "../tensor/engine.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { adjoin, Module, parameter } from "./module.ts";
@@ -131,8 +132,16 @@ export class SwiGLU extends Module {
 
   /** `residual`, of x's shape, is added to what comes out. */
   forward(x: Tensor, residual?: Tensor): Tensor {
-    const both = packedLinear(x, [this.gate_proj.weight, this.up_proj.weight]);
-    return this.down_proj.forward(swiglu(both), residual);
+    return this.down_proj.forward(this.gated(x), residual);
+  }
+
+  /** silu(gate(x)) · up(x): in one product where the adapter binds a buffer of both, otherwise as the definition reads. */
+  private gated(x: Tensor): Tensor {
+    const { gate_proj: gate, up_proj: up } = this;
+    const bytes = (x.size / x.dim(-1)) * 2 * gate.weight.shape[0] * bytesOf(x.dtype);
+    if (bytes <= gpu().device.limits.maxStorageBufferBindingSize)
+      return swiglu(packedLinear(x, [gate.weight, up.weight]));
+    return gate.forward(x).silu().mul(up.forward(x));
   }
 }
 

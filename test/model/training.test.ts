@@ -199,6 +199,34 @@ describe("a small model", () => {
     llama.dispose();
   });
 
+  test.each([false, true])(
+    "a layer takes 45 dispatches a step at most, forward, backward and update (f16: %p)",
+    (half) => {
+      if (half && !gpu.target.f16) return;
+      const precision = half ? "f16" : "f32";
+      const dispatches = (layers: number) => {
+        const deep = new CausalLM({ ...sizes, num_hidden_layers: layers });
+        deep.model.precision = precision;
+        const optimizer = new AdamW(deep.namedParameters(), { precision });
+        const { gradientScale } = optimizer;
+        const before = gpu.stats.dispatches;
+        scope(() => {
+          optimizer.zeroGrad();
+          const loss = deep.loss(tokens, [[2, 3, 4, 5, 6, -100]], { gradientScale });
+          loss.backward();
+          optimizer.step({ clip: 1, loss });
+        });
+        const made = gpu.stats.dispatches - before;
+        optimizer.dispose();
+        deep.dispose();
+        return made;
+      };
+      const [one, eight] = [dispatches(1), dispatches(8)];
+      expect((eight - one) / 7).toBeLessThanOrEqual(45);
+      expect(eight).toBeLessThanOrEqual(450);
+    },
+  );
+
   test("a steady training step creates no buffer, pipeline or bind group", async () => {
     const optimizer = new AdamW(model.namedParameters());
     const step = () =>
