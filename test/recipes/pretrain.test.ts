@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { testGpu } from "../kernels/launch.ts";
 import { bytesOf, curve, home, interrupted, metrics, recipe, small } from "./support.ts";
 
 const LONG = 120_000;
@@ -66,6 +67,22 @@ describe("a run that does not reach its end", () => {
     LONG,
   );
 });
+
+test.skipIf(!(await testGpu()).target.f16)(
+  "in f16 a run goes on bit for bit too, and its loss stays near that in f32",
+  async () => {
+    const flags = ["--train.precision", "f16"];
+    await recipe("pretrain.ts", small("half", ...flags));
+    await interrupted(small("halfkilled", ...flags), "halfkilled", 7, "SIGKILL");
+    const { code } = await recipe("pretrain.ts", ["--resume", join(home, "halfkilled")]);
+    expect(code).toBe(0);
+    expect(curve("halfkilled")).toEqual(curve("half"));
+    const [half, whole] = [metrics("half"), metrics("whole")];
+    expect(half[16].lossScale).toBe(65536);
+    expect(Math.abs((half[16].valLoss as number) / (whole[16].valLoss as number) - 1)).toBeLessThan(0.01);
+  },
+  LONG,
+);
 
 test(
   "five steps in a row that are not finite stop the run with a report, and the last good state stays",
