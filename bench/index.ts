@@ -9,7 +9,9 @@ import { summary } from "../framework/device/open.ts";
 import { init, shutdown } from "../framework/index.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import type { KernelCase } from "./case.ts";
+import { dryGpu } from "./dryDevice.ts";
 import { measureCase } from "./kernel.ts";
+import { planMemory, printPlan } from "./memory.ts";
 import { compare, refuse } from "./peers/index.ts";
 import { soak } from "./soak.ts";
 import { profileStep } from "./step.ts";
@@ -20,6 +22,8 @@ const help = `Measures kernels on this machine's adapter.
   bun bench                 all benches
   bun bench matmul rope     those whose name holds one of the words
   bun bench --step          a training step of --preset tiny, kernel by kernel
+  bun bench --memory        what a training step holds on the device, by kind; computes nothing, so any machine can tell:
+                            --preset micromind-26m --batch 32 --length 512 --checkpointing
   bun bench --peers         the same training steps and attention by jax-js and TensorFlow.js, side by side;
                             --peers ours,jax-wasm --sizes S1,S2,S3,attention --budget 60 (seconds each) choose
   bun bench --soak [steps]  2,000 training steps: memory and live handles must stay flat
@@ -31,7 +35,7 @@ adapter reaches at best here, in matrix multiplication or in moving memory, whic
 DEBUG=2 prints the WGSL of every kernel.`;
 
 const args = parseArgs(process.argv.slice(2), {
-  boolean: ["json", "step", "help", "list", "soak"],
+  boolean: ["json", "step", "help", "list", "soak", "memory", "checkpointing"],
   string: ["preset", "batch", "length", "peers", "sizes", "budget"],
   default: { preset: "tiny", batch: "8", length: "128", sizes: "", budget: "120" },
 }) as unknown as {
@@ -41,6 +45,8 @@ const args = parseArgs(process.argv.slice(2), {
   help: boolean;
   list: boolean;
   soak: boolean;
+  memory: boolean;
+  checkpointing: boolean;
   preset: string;
   batch: string;
   length: string;
@@ -85,6 +91,14 @@ if (args.peers !== undefined) {
   console.log(JSON.stringify({ rows: await compare(options, say) }));
   process.exit(0);
 }
+const stepOptions = { preset: args.preset, batch: Number(args.batch), length: Number(args.length) };
+if (args.memory) {
+  const options = { ...stepOptions, checkpointing: args.checkpointing };
+  const plan = await planMemory(dryGpu(), options);
+  printPlan(options, plan, say);
+  console.log(JSON.stringify({ ...options, ...plan }));
+  process.exit(0);
+}
 
 const gpu = await init();
 say(summary(gpu));
@@ -102,11 +116,7 @@ say(
 );
 
 if (args.step) {
-  const result = await profileStep(
-    { preset: args.preset, batch: Number(args.batch), length: Number(args.length) },
-    rates,
-    say,
-  );
+  const result = await profileStep(stepOptions, rates, say);
   console.log(JSON.stringify({ adapter: gpu.name, ...result }));
 } else {
   const rows: Row[] = [];

@@ -48,10 +48,11 @@ export abstract class Optimizer {
     if (named.size === 0)
       throw new MicroMindError("optimizer: no parameters; does any tensor of the model have requiresGrad?");
     this.buffers = flatten(named);
+    gpu().trim(); // where the parameters lay before
     this.control = unscoped(() => full([4], 0));
     this.moments = moments.map((name) => ({
       name,
-      tensors: this.buffers.map((b) => unscoped(() => fill(Tensor.empty(b.values.shape, "f32", name), 0))),
+      tensors: this.buffers.map((b) => unscoped(() => fill(Tensor.empty(b.values.shape, "f32", `moment ${name}`), 0))),
     }));
   }
 
