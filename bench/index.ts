@@ -1,6 +1,6 @@
 /**
  * Measures kernels, a training step, or the engine's steadiness on this machine's adapter.
- *   bun bench [name ...] [--json] [--step] [--soak]
+ *   bun bench [name ...] [--json] [--step] [--soak] [--peers]
  */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +9,10 @@ import { summary } from "../framework/device/open.ts";
 import { init, shutdown } from "../framework/index.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import type { KernelCase } from "./case.ts";
+import { dryGpu } from "./dryDevice.ts";
 import { measureCase } from "./kernel.ts";
+import { planMemory, printPlan } from "./memory.ts";
+import { compare, refuse } from "./peers/index.ts";
 import { soak } from "./soak.ts";
 import { profileStep } from "./step.ts";
 import { printTable, type Row } from "./table.ts";
@@ -19,6 +22,10 @@ const help = `Measures kernels on this machine's adapter.
   bun bench                 all benches
   bun bench matmul rope     those whose name holds one of the words
   bun bench --step          a training step of --preset tiny, kernel by kernel
+  bun bench --memory        what a training step holds on the device, by kind; computes nothing, so any machine can tell:
+                            --preset micromind-26m --batch 32 --length 512 --checkpointing
+  bun bench --peers         the same training steps and attention by jax-js and TensorFlow.js, side by side;
+                            --peers ours,jax-wasm --sizes S1,S2,S3,attention --budget 60 (seconds each) choose
   bun bench --soak [steps]  2,000 training steps: memory and live handles must stay flat
   bun bench --json          the last line only: one JSON object
   bun bench --list          names of the benches
@@ -28,9 +35,9 @@ adapter reaches at best here, in matrix multiplication or in moving memory, whic
 DEBUG=2 prints the WGSL of every kernel.`;
 
 const args = parseArgs(process.argv.slice(2), {
-  boolean: ["json", "step", "help", "list", "soak"],
-  string: ["preset", "batch", "length"],
-  default: { preset: "tiny", batch: "8", length: "128" },
+  boolean: ["json", "step", "help", "list", "soak", "memory", "checkpointing"],
+  string: ["preset", "batch", "length", "peers", "sizes", "budget"],
+  default: { preset: "tiny", batch: "8", length: "128", sizes: "", budget: "120" },
 }) as unknown as {
   _: (string | number)[];
   json: boolean;
@@ -38,9 +45,14 @@ const args = parseArgs(process.argv.slice(2), {
   help: boolean;
   list: boolean;
   soak: boolean;
+  memory: boolean;
+  checkpointing: boolean;
   preset: string;
   batch: string;
   length: string;
+  peers?: string;
+  sizes: string;
+  budget: string;
 };
 
 const here = import.meta.dirname;
@@ -65,11 +77,30 @@ if (wanted.length && chosen.length === 0 && !args.step && !args.soak) {
   console.error(`bench: nothing is called ${wanted.join(" or ")}; bun bench --list shows what there is`);
   process.exit(2);
 }
-
-const gpu = await init();
 const say = (line: string) => {
   if (!args.json) console.log(line);
 };
+if (args.peers !== undefined) {
+  const names = (list: string) => list.split(",").filter(Boolean);
+  const options = { peers: names(args.peers), sizes: names(args.sizes), budget: Number(args.budget) };
+  const problem = refuse(options);
+  if (problem) {
+    console.error(problem);
+    process.exit(2);
+  }
+  console.log(JSON.stringify({ rows: await compare(options, say) }));
+  process.exit(0);
+}
+const stepOptions = { preset: args.preset, batch: Number(args.batch), length: Number(args.length) };
+if (args.memory) {
+  const options = { ...stepOptions, checkpointing: args.checkpointing };
+  const plan = await planMemory(dryGpu(), options);
+  printPlan(options, plan, say);
+  console.log(JSON.stringify({ ...options, ...plan }));
+  process.exit(0);
+}
+
+const gpu = await init();
 say(summary(gpu));
 
 if (args.soak) {
@@ -85,11 +116,7 @@ say(
 );
 
 if (args.step) {
-  const result = await profileStep(
-    { preset: args.preset, batch: Number(args.batch), length: Number(args.length) },
-    rates,
-    say,
-  );
+  const result = await profileStep(stepOptions, rates, say);
   console.log(JSON.stringify({ adapter: gpu.name, ...result }));
 } else {
   const rows: Row[] = [];

@@ -1,8 +1,11 @@
+import { stepBatches } from "../framework/data/ahead.ts";
+import type { Batch } from "../framework/data/batches.ts";
 import { totalsByKernel } from "../framework/device/profile.ts";
-import { CausalLM, manualSeed, optim, presets, scope } from "../framework/index.ts";
+import { CausalLM, manualSeed, optim, presets, scope, Tensor } from "../framework/index.ts";
 import { flopsPerToken } from "../framework/model/cost.ts";
 import type { AdapterRates } from "../framework/ops/measure.ts";
 import { gpu } from "../framework/tensor/engine.ts";
+import { randomShards } from "./data/randomShards.ts";
 import { printTable, type Row } from "./table.ts";
 
 export interface StepOptions {
@@ -11,7 +14,7 @@ export interface StepOptions {
   length: number;
 }
 
-/** A model with its optimizer, and a training step on one random batch. */
+/** A model with its optimizer, and a training step: on packed rows as training feeds them, or on one fixed batch. */
 export function trainer({ preset, batch, length }: StepOptions) {
   if (!presets[preset]) throw new Error(`bench --preset: "${preset}" is none of ${Object.keys(presets).join(", ")}`);
   manualSeed(1);
@@ -20,10 +23,15 @@ export function trainer({ preset, batch, length }: StepOptions) {
   const row = (b: number) => Int32Array.from({ length }, (_, i) => (i * 31 + b * 17) % model.config.vocab_size);
   const tokens = Array.from({ length: batch }, (_, b) => row(b));
   const labels = tokens.map((r) => Int32Array.from({ length }, (_, i) => r[i + 1] ?? -100));
-  const step = () =>
+  const lossOf = (packed: Batch) => {
+    const upload = (values: Int32Array) => Tensor.from(values, { shape: [batch, length] });
+    const placement = { segments: upload(packed.segments), positions: upload(packed.positions) };
+    return model.loss(upload(packed.tokens), upload(packed.labels), placement);
+  };
+  const step = (packed?: Batch) =>
     scope(() => {
       optimizer.zeroGrad();
-      const loss = model.loss(tokens, labels);
+      const loss = packed ? lossOf(packed) : model.loss(tokens, labels);
       loss.backward();
       optimizer.step({ clip: 1, loss });
       return loss;
@@ -31,7 +39,7 @@ export function trainer({ preset, batch, length }: StepOptions) {
   return { model, optimizer, step };
 }
 
-/** Profiles training steps: wall time, JavaScript time, and device time by kernel. */
+/** Profiles training steps: wall time, JavaScript time, the wait for batches, and device time by kernel. */
 export async function profileStep(
   options: StepOptions,
   rates: AdapterRates,
@@ -39,47 +47,62 @@ export async function profileStep(
 ): Promise<Record<string, unknown>> {
   const { model, optimizer, step } = trainer(options);
   const device = gpu();
+  const { batch: batchSize, length: seqLen } = options;
+  const { vocab_size: vocab } = model.config;
+  const { shards, remove } = randomShards(vocab, 64 * batchSize * seqLen);
+  const rows = { batchSize, seqLen, pad: 0, tokenBytes: new Uint16Array(vocab) };
+  const feed = stepBatches(shards, rows);
+  const batch = async () => ((await feed.next()).value as Batch[])[0];
+
+  const firstBatch = await batch(); // starts the thread
   const first = performance.now();
-  await optimizer.report(step());
+  await optimizer.report(step(firstBatch));
   const firstMs = performance.now() - first;
   const dispatches = device.stats.dispatches;
-  step().dispose();
+  step(await batch()).dispose();
   const perStep = device.stats.dispatches - dispatches;
   await device.finish();
 
-  const times: { wall: number; script: number }[] = [];
+  const times: { wall: number; waited: number; script: number }[] = [];
   for (let i = 0; i < 5; i++) {
     const start = performance.now();
-    const loss = step();
+    const next = await batch();
+    const arrived = performance.now();
+    const loss = step(next);
     const recorded = performance.now();
     await optimizer.report(loss);
     loss.dispose();
-    times.push({ wall: performance.now() - start, script: recorded - start });
+    times.push({ wall: performance.now() - start, waited: arrived - start, script: recorded - arrived });
   }
   const median = (xs: number[]) => xs.sort((a, b) => a - b)[xs.length >> 1];
   const wall = median(times.map((t) => t.wall));
-  const tokens = options.batch * options.length;
+  const dataWait = median(times.map((t) => t.waited / t.wall));
+  const tokens = batchSize * seqLen;
   const rate = (flopsPerToken(model.config) * tokens) / (wall / 1000);
   const { peakBytes } = device.pool.stats;
 
-  const rows = device.profiler.supported ? await byKernel(step) : [];
-  if (rows.length) say("Device time of one step by kernel (each launch in a pass of its own):\n");
-  if (rows.length) printTable(rows, say);
+  const last = await batch();
+  const kernels = device.profiler.supported ? await byKernel(() => step(last)) : [];
+  await feed.return(undefined);
+  remove();
+  if (kernels.length) say("Device time of one step by kernel (each launch in a pass of its own):\n");
+  if (kernels.length) printTable(kernels, say);
   say(
     `${options.preset}, batch ${options.batch} × ${options.length}: ${wall.toFixed(1)} ms a step, ${Math.round((tokens / wall) * 1000)} tokens/s, ${(rate / 1e9).toFixed(2)} GFLOP/s effective (${Math.round((100 * rate) / rates.flops)}% of matmul)`,
   );
   say(
-    `first step ${(firstMs / 1000).toFixed(1)} s; ${perStep} dispatches; ${median(times.map((t) => t.script)).toFixed(1)} ms of JavaScript; peak ${(peakBytes / 2 ** 20).toFixed(0)} MB`,
+    `first step ${(firstMs / 1000).toFixed(1)} s; ${perStep} dispatches; ${median(times.map((t) => t.script)).toFixed(1)} ms of JavaScript; ${(100 * dataWait).toFixed(2)}% of the time waiting for data; peak ${(peakBytes / 2 ** 20).toFixed(0)} MB`,
   );
   return {
     ...options,
     ms: wall,
     firstMs,
     dispatches: perStep,
+    dataWait,
     tokensPerSecond: (tokens / wall) * 1000,
     gflops: rate / 1e9,
     peakBytes,
-    kernels: rows,
+    kernels,
   };
 }
 

@@ -1,8 +1,8 @@
 /** One measured thing; what it is beyond its name and time is up to the bench. */
 export interface Row {
   name: string;
-  ms: number;
-  [column: string]: string | number;
+  ms?: number;
+  [column: string]: string | number | undefined;
 }
 
 /** Prints rows with their columns aligned, numbers to three figures. */

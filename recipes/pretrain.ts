@@ -4,7 +4,8 @@
  *   bun recipes/pretrain.ts --preset micromind-26m --data.path pretrain_hq.jsonl --train.batchSize 32
  */
 import { join } from "node:path";
-import { type Batch, type Batches, batchesFrom, openBatches, tokenBytes } from "../framework/data/batches.ts";
+import { stepBatches } from "../framework/data/ahead.ts";
+import { type Batch, type Batches, openBatches, tokenBytes } from "../framework/data/batches.ts";
 import type { Shards } from "../framework/data/shards.ts";
 import { type TokenizeProgress, tokenizeDataset } from "../framework/data/tokenize.ts";
 import {
@@ -36,11 +37,15 @@ const schema = {
     ),
     heldOut: key(0.02, "share of the documents kept for validation", { min: 0, max: 0.5 }),
     onError: key("error", "what a bad line does", { choices: ["error", "skip"] }),
-    workers: key(null, "threads that tokenize (default: one less than the cores)", {
-      type: "number",
-      min: 0,
-      whole: true,
-    }),
+    workers: key(
+      null,
+      "threads that tokenize (default: one less than the cores); 0: batches too are assembled without one",
+      {
+        type: "number",
+        min: 0,
+        whole: true,
+      },
+    ),
   },
   tokenizer: {
     path: key("", "a tokenizer.json or its folder; empty trains one on the data"),
@@ -151,7 +156,8 @@ await main(async () => {
   const { flops: peakFlops } = await measureRates();
   const done = run.resumed?.step ?? 0;
   if (done === 0 && held) run.log({ step: 0, ...(await evaluate(held)) });
-  for await (const { step, batch } of run.steps(stepBatches(batches, done, train.accumulate), {
+  const feed = stepBatches(shards, rows, { done, accumulate: train.accumulate, worker: data.workers !== 0 });
+  for await (const { step, batch } of run.steps(feed, {
     total,
     peakFlops,
     flopsPerToken: flopsPerToken(model.config),
@@ -238,17 +244,6 @@ async function tokenized(
   const shards = await tokenizeDataset(path, tokenizer, { onError, workers: workers ?? undefined, onProgress });
   bar?.finish();
   return shards;
-}
-
-/** What each step trains on: so many batches whose gradients are averaged. */
-async function* stepBatches(batches: Batches, stepsDone: number, accumulate: number): AsyncGenerator<Batch[]> {
-  let parts: Batch[] = [];
-  for await (const batch of batchesFrom(batches, stepsDone * accumulate)) {
-    parts.push(batch);
-    if (parts.length < accumulate) continue;
-    yield parts;
-    parts = [];
-  }
 }
 
 /** Cross-entropy: −log p(next token), over the tokens that have a next one in their document. */

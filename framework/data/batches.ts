@@ -40,8 +40,8 @@ export interface Batches {
   readonly perEpoch: number;
   readonly batchSize: number;
   readonly seqLen: number;
-  /** Batch number `n` (from 0) of all epochs; training data is shuffled anew for each. */
-  at(n: number): Batch;
+  /** Batch number `n` (from 0) of all epochs; training data is shuffled anew for each. `into` is a used batch whose arrays may be filled. */
+  at(n: number, into?: Batch): Batch;
 }
 
 const IGNORED = -100;
@@ -68,10 +68,10 @@ export function openBatches(shards: Shards, options: BatchOptions): Batches {
     perEpoch,
     batchSize,
     seqLen,
-    at(n) {
+    at(n, into) {
       const own = rows(Math.floor(n / perEpoch));
       const first = (n % perEpoch) * batchSize;
-      const batch = emptyBatch(batchSize * seqLen, options.pad);
+      const batch = emptied(into ?? newBatch(batchSize * seqLen), options.pad);
       for (let r = 0; r < batchSize && first + r < own.count; r++)
         fillRow(batch, r * seqLen, seqLen, own.pieces(first + r), shards);
       for (const label of batch.labels) {
@@ -84,10 +84,24 @@ export function openBatches(shards: Shards, options: BatchOptions): Batches {
   };
 }
 
-function emptyBatch(size: number, pad: number): Batch {
-  const [tokens, labels] = [new Int32Array(size).fill(pad), new Int32Array(size).fill(IGNORED)];
-  return { tokens, labels, segments: new Int32Array(size), positions: new Int32Array(size), bytes: 0, labelled: 0 };
+function newBatch(size: number): Batch {
+  const [tokens, labels, segments, positions] = Array.from({ length: 4 }, () => new Int32Array(size));
+  return { tokens, labels, segments, positions, bytes: 0, labelled: 0 };
 }
+
+function emptied(batch: Batch, pad: number): Batch {
+  batch.tokens.fill(pad);
+  batch.labels.fill(IGNORED);
+  batch.segments.fill(0);
+  batch.positions.fill(0);
+  batch.bytes = 0;
+  batch.labelled = 0;
+  return batch;
+}
+
+/** What moves with a batch from one thread to another. */
+export const buffersOf = ({ tokens, labels, segments, positions }: Batch): ArrayBuffer[] =>
+  [tokens, labels, segments, positions].map((array) => array.buffer);
 
 function fillRow(
   batch: Batch,

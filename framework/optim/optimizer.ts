@@ -67,12 +67,13 @@ export abstract class Optimizer {
     if (halved && !gpu().target.f16)
       throw new MicroMindError(`optimizer: ${gpu().name} has no f16; train with precision "f32"`);
     this.buffers = flatten(named, halved);
+    gpu().trim(); // where the parameters lay before
     this.control = unscoped(() => full([4], 0));
     this.scaler = halved ? unscoped(() => Tensor.from([FIRST_SCALE, 0, 0, 0])) : undefined;
     this.gradientScale = unscoped(() => this.scaler?.window(0, [1]));
     this.moments = moments.map((name) => ({
       name,
-      tensors: this.buffers.map((b) => unscoped(() => fill(Tensor.empty(b.values.shape, "f32", name), 0))),
+      tensors: this.buffers.map((b) => unscoped(() => fill(Tensor.empty(b.values.shape, "f32", `moment ${name}`), 0))),
     }));
   }
 

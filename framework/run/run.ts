@@ -61,7 +61,8 @@ export class Run<Meta = unknown> {
   #saveFailed = false;
   #troubles = new Map<string, number>();
   #broken: StepLog[] = [];
-  #speeds: { ms: number; tokens: number }[] = [];
+  /** Of steps that did nothing but train: how long they took, and how much of it they waited for their batch. */
+  #speeds: { ms: number; waited: number; tokens: number }[] = [];
   #tokens = 0;
   /** Whether this step did more than train, and so says nothing about speed. */
   #extra = true;
@@ -150,11 +151,12 @@ export class Run<Meta = unknown> {
     try {
       while (this.#step < options.total && !this.#stopping.ends(this.#step, this.#saved)) {
         this.#step++;
-        const batch = await source.next(this.#step);
         const start = performance.now();
+        const batch = await source.next(this.#step);
+        const waited = performance.now() - start;
         yield { step: this.#step, batch };
         if (!this.#extra && this.#tokens > 0)
-          this.#speeds.push({ ms: performance.now() - start, tokens: this.#tokens });
+          this.#speeds.push({ ms: performance.now() - start, waited, tokens: this.#tokens });
         if (this.#speeds.length > window) this.#speeds.shift();
         this.#extra = false;
         this.#tokens = 0;
@@ -181,7 +183,9 @@ export class Run<Meta = unknown> {
       return;
     }
     const speed = loss === undefined ? undefined : this.tokensPerSecond;
-    const rate = speed === undefined ? {} : { tokensPerSecond: Math.round(speed) };
+    const { dataWait = 0 } = this;
+    const rate =
+      speed === undefined ? {} : { tokensPerSecond: Math.round(speed), dataWait: Math.round(dataWait * 1e4) / 1e4 };
     this.#try("metrics.jsonl", () => metrics.add({ ...figures, ...rate, seconds: this.#seconds() }));
     if (tokens !== undefined) this.#tokens = tokens;
     if (valLoss !== undefined) this.print(evaluationText(figures, metrics.last?.loss));
@@ -311,6 +315,12 @@ export class Run<Meta = unknown> {
     return ms > 0 ? (this.#speeds.reduce((sum, speed) => sum + speed.tokens, 0) / ms) * 1000 : undefined;
   }
 
+  /** The share of those steps' time in which the loop waited for data. */
+  get dataWait(): number | undefined {
+    const ms = this.#speeds.reduce((sum, speed) => sum + speed.ms, 0);
+    return ms > 0 ? this.#speeds.reduce((sum, speed) => sum + speed.waited, 0) / ms : undefined;
+  }
+
   /** Once: the folder becomes this run's, with its config and a log that ends where the run goes on. */
   #begin(): MetricsLog {
     if (this.#metrics) return this.#metrics;
@@ -352,6 +362,7 @@ export class Run<Meta = unknown> {
     const { total, flopsPerToken, peakFlops } = this.#options ?? { total: step };
     const speed = this.tokensPerSecond;
     const share = speed && flopsPerToken && peakFlops ? (speed * flopsPerToken) / peakFlops : undefined;
+    const { dataWait = 0 } = this;
     const done = this.#step - this.#loopStep;
     const left =
       this.#loopStep > 0 && done > 0
@@ -365,6 +376,7 @@ export class Run<Meta = unknown> {
       ["lr", learningRate === undefined ? undefined : figure(learningRate)],
       ["grad", gradNorm === undefined ? undefined : figure(gradNorm)],
       ["", share === undefined ? undefined : `${Math.round(share * 100)}% of matmul peak`],
+      ["", dataWait < 0.01 ? undefined : `${Math.round(dataWait * 100)}% waiting for data`],
       ["", memory === undefined ? undefined : bytes(memory)],
     ];
     return parts.filter((part): part is [string, string] => part[1] !== undefined);

@@ -4,7 +4,8 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { openBatches, tokenBytes } from "../../framework/data/batches.ts";
+import { stepBatches } from "../../framework/data/ahead.ts";
+import { type Batch, openBatches, tokenBytes } from "../../framework/data/batches.ts";
 import { tokenizeDataset } from "../../framework/data/tokenize.ts";
 import {
   CausalLM,
@@ -67,7 +68,12 @@ await check("five steps of pretraining on the shipped corpus bring the loss down
   const tokenizer = await trainTokenizer(texts, { vocabSize: 512 });
   const shards = await tokenizeDataset(corpus, tokenizer, { cache });
   const [batchSize, seqLen] = [2, 32];
-  const batches = openBatches(shards, { batchSize, seqLen, pad: 0, tokenBytes: tokenBytes(tokenizer) });
+  const options = { batchSize, seqLen, pad: 0, tokenBytes: tokenBytes(tokenizer) };
+  const batches = openBatches(shards, options);
+  const source = stepBatches(shards, options);
+  const [ahead] = (await source.next()).value as Batch[];
+  if (String(ahead.tokens) !== String(batches.at(0).tokens)) throw new Error("the thread's batch is another");
+  await source.return(undefined);
   manualSeed(1);
   const model = new CausalLM({
     vocab_size: 512,

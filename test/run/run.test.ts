@@ -117,6 +117,18 @@ test("steps lost to f16's range are counted, and stop the run only where the sca
   expect(() => lost(13, 1)).toThrow(DivergedError);
 });
 
+test("the share of time that the loop waits for data is logged and shown", async () => {
+  const out = output();
+  const run = await Run.open(config(), out);
+  const slow = async () => void (await new Promise((resolve) => setTimeout(resolve, 20)));
+  for await (const { step } of run.steps(slow, { total: 4 })) run.log({ step, loss: 1, tokens: 8 });
+  run.finish();
+  const lines = metrics();
+  expect(lines[0].dataWait).toBeUndefined(); // the first step says nothing about speed
+  expect(lines[3].dataWait).toBeWithin(0.5, 1);
+  expect(out.lines.join("")).toMatch(/ ([5-9]\d|100)% waiting for data/);
+});
+
 test("skipped steps are counted and written, and a good one starts the count anew", async () => {
   const out = output();
   const run = await Run.open(config(), out);

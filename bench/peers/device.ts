@@ -1,0 +1,80 @@
+import { init } from "../../framework/index.ts";
+import { gpu } from "../../framework/tensor/engine.ts";
+
+/** What went through the device so far. */
+export interface Counts {
+  dispatches: number;
+  liveBytes: number;
+  peakBytes: number;
+}
+
+/**
+ * Opens this project's device, counts on it, and makes it the one that `navigator.gpu` hands out: every peer computes on the same
+ * adapter, with the same limits and the same repairs of the provider.
+ */
+export async function sharedDevice(): Promise<{ adapter: string; counts: Counts }> {
+  const { name, device, adapter, provider } = await init();
+  const counts = count(device);
+  put(adapter, "requestDevice", async () => device);
+  put(provider.gpu, "requestAdapter", async () => adapter);
+  put(navigator, "gpu", provider.gpu);
+  declareInterfaces(device);
+  return { adapter: name, counts };
+}
+
+/** Waits for the device, and fails where anything on it went wrong: peers themselves do not look. */
+export const checkDevice = () => gpu().finish();
+
+/** Sets a property of an object whose class may not let it be assigned. */
+function put(target: object, name: string, value: unknown): void {
+  Object.defineProperty(target, name, { value, configurable: true, writable: true });
+}
+
+function count(device: GPUDevice): Counts {
+  const counts: Counts = { dispatches: 0, liveBytes: 0, peakBytes: 0 };
+  const createBuffer = device.createBuffer.bind(device);
+  put(device, "createBuffer", (descriptor: GPUBufferDescriptor) => {
+    const buffer = createBuffer(descriptor);
+    const destroy = buffer.destroy.bind(buffer);
+    let bytes = descriptor.size;
+    counts.liveBytes += bytes;
+    counts.peakBytes = Math.max(counts.peakBytes, counts.liveBytes);
+    put(buffer, "destroy", () => {
+      counts.liveBytes -= bytes;
+      bytes = 0; // a second call frees nothing more
+      destroy();
+    });
+    return buffer;
+  });
+  const createCommandEncoder = device.createCommandEncoder.bind(device);
+  put(device, "createCommandEncoder", (descriptor?: GPUCommandEncoderDescriptor) => {
+    const encoder = createCommandEncoder(descriptor);
+    const beginComputePass = encoder.beginComputePass.bind(encoder);
+    put(encoder, "beginComputePass", (options?: GPUComputePassDescriptor) => {
+      const pass = beginComputePass(options);
+      const dispatch = pass.dispatchWorkgroups.bind(pass);
+      put(pass, "dispatchWorkgroups", (x: number, y?: number, z?: number) => {
+        counts.dispatches++;
+        dispatch(x, y ?? 1, z ?? 1);
+      });
+      return pass;
+    });
+    return encoder;
+  });
+  return counts;
+}
+
+/** Classes that browsers have and that TensorFlow.js asks `instanceof` of. */
+function declareInterfaces(device: GPUDevice): void {
+  const buffer = device.createBuffer({ size: 16, usage: 0x88 }); // STORAGE | COPY_DST
+  const known: Record<string, unknown> = {
+    GPUBuffer: buffer.constructor,
+    GPUDevice: device.constructor,
+    GPUQueue: device.queue.constructor,
+  };
+  buffer.destroy();
+  const absent = ["GPUTexture", "GPUExternalTexture", "HTMLVideoElement", "HTMLImageElement", "HTMLCanvasElement"];
+  const others = ["ImageBitmap", "ImageData", "OffscreenCanvas", "VideoFrame"];
+  const names = [...Object.keys(known), ...absent, ...others];
+  for (const name of names) if (!(name in globalThis)) put(globalThis, name, known[name] ?? class {});
+}

@@ -1,0 +1,108 @@
+/** `bun bench --peers`: the same work by this engine and by other JavaScript libraries, side by side. */
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { printTable, type Row } from "../table.ts";
+import { attentionSize, isSize } from "./data.ts";
+import { attentionFlops, workOf } from "./measure.ts";
+import { peers } from "./peer.ts";
+import type { Report } from "./run.ts";
+
+export interface CompareOptions {
+  /** Names of peers; all where empty. */
+  peers: string[];
+  /** Sizes of the decoder, and `attention`; all but S0 where empty. */
+  sizes: string[];
+  /** Seconds for each peer and size; six steps are made whatever they take. */
+  budget: number;
+}
+
+const tasks = ["S1", "S2", "S3", "attention"];
+/** For the first step to be cold, drivers may not remember what they compiled. */
+const cold = { MESA_SHADER_CACHE_DISABLE: "true", __GL_SHADER_DISK_CACHE: "0" };
+
+/** What is wrong with the options, or missing on this machine. */
+export function refuse({ peers: names, sizes }: CompareOptions): string | undefined {
+  const known = Object.keys(peers);
+  const name = names.find((given) => !known.includes(given));
+  if (name !== undefined) return `bench --peers: "${name}" is none of ${known.join(", ")}`;
+  const size = sizes.find((given) => given !== "attention" && !isSize(given));
+  if (size !== undefined) return `bench --sizes: "${size}" is none of S0, ${tasks.join(", ")}`;
+  const needed = names.length === 0 || names.some((given) => given !== "ours");
+  if (needed && !existsSync(join(import.meta.dirname, "node_modules")))
+    return "bench --peers: the peers are not installed; run: bun install --cwd bench/peers";
+  return undefined;
+}
+
+/** Runs each peer on each size in a process of its own, one after the other, and prints a table by size. */
+export async function compare(options: CompareOptions, say: (line: string) => void): Promise<Row[]> {
+  const names = options.peers.length ? options.peers : Object.keys(peers);
+  const rows: Row[] = [];
+  let adapter: string | undefined;
+  for (const task of options.sizes.length ? options.sizes : tasks) {
+    say(describeTask(task));
+    const reports: [name: string, report: Report | string][] = [];
+    for (const name of names) {
+      const report = await runPeer(name, task, options.budget);
+      const found = typeof report === "string" ? undefined : report.adapter;
+      if (found !== undefined && found !== adapter) say(`on ${found}`);
+      adapter = found ?? adapter;
+      reports.push([name, report]);
+    }
+    const ours = median(timesOf(reports.find(([name]) => name === "ours")?.[1]));
+    const own = reports.map(([name, report]) => rowOf(name, task, report, ours));
+    printTable(own, say);
+    rows.push(...own);
+  }
+  return rows;
+}
+
+function describeTask(task: string): string {
+  if (isSize(task)) return `${task}: a training step (loss, gradients, clip, AdamW) of ${workOf(task).text}`;
+  const { heads, headDim, length } = attentionSize;
+  return `attention, causal, forward and backward: ${heads} heads × ${headDim} × ${length} tokens`;
+}
+
+function rowOf(name: string, task: string, report: Report | string, ours: number): Row {
+  const { library, backend } = peers[name];
+  const row: Row = { name: library, "back end": backend, size: task, ms: Number.NaN };
+  if (typeof report === "string") return { ...row, note: report };
+  const seconds = median(report.times);
+  const { tokens, flops } = isSize(task) ? workOf(task) : { tokens: attentionSize.length, flops: attentionFlops() };
+  const mb = (bytes: number | undefined) => (bytes === undefined ? "" : Math.round(bytes / 2 ** 20));
+  return {
+    ...row,
+    "first s": report.first,
+    ms: 1000 * seconds,
+    "± %": Math.round((50 * (Math.max(...report.times) - Math.min(...report.times))) / seconds),
+    "tokens/s": Math.round(tokens / seconds),
+    "GFLOP/s": flops / seconds / 1e9,
+    dispatches: report.dispatches ?? "",
+    "GPU MB": mb(report.peakBytes),
+    "resident MB": mb(report.residentBytes),
+    "× ours": seconds / ours,
+    note: report.disagrees ? `not timed: ${report.disagrees}` : (report.note ?? ""),
+  };
+}
+
+/** The report of a peer's process, or the last words of one that failed. */
+function runPeer(name: string, task: string, budget: number): Promise<Report | string> {
+  const script = join(import.meta.dirname, "run.ts");
+  return new Promise((done) => {
+    const child = spawn(process.execPath, [script, name, task, String(budget)], {
+      env: { ...process.env, ...cold },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    let [output, errors] = ["", ""];
+    child.stdout.on("data", (chunk) => (output += chunk));
+    child.stderr.on("data", (chunk) => (errors += chunk));
+    child.on("close", (code) => {
+      const last = output.trimEnd().split("\n").at(-1) ?? "";
+      if (code === 0 && last.startsWith("{")) done(JSON.parse(last) as Report);
+      else done(`failed: ${/^\w*error: .*/im.exec(errors)?.[0] ?? errors.trim().split("\n").at(-1)} (exit ${code})`);
+    });
+  });
+}
+
+const timesOf = (report: Report | string | undefined) => (typeof report === "object" ? report.times : []);
+const median = (xs: readonly number[]) => xs.toSorted((a, b) => a - b)[xs.length >> 1] ?? Number.NaN;

@@ -1,0 +1,33 @@
+/** One peer and one task in a process of its own: `bun bench/peers/run.ts jax-wasm S1 120`. Its last line is JSON. */
+import { isSize } from "./data.ts";
+import { checkDevice, sharedDevice } from "./device.ts";
+import { type Measured, measureAttention, measureTraining } from "./measure.ts";
+import { peers } from "./peer.ts";
+
+/** What a peer's process reports. */
+export interface Report extends Measured {
+  adapter?: string;
+  note?: string;
+  peakBytes?: number;
+  residentBytes: number;
+}
+
+if (import.meta.main) {
+  const [name, task, budget] = process.argv.slice(2);
+  const { backend, open } = peers[name];
+  const shared = backend === "webgpu" ? await sharedDevice() : undefined;
+  const peer = await open();
+  const measured = isSize(task)
+    ? await measureTraining(peer, task, Number(budget), shared?.counts)
+    : await measureAttention(peer, Number(budget), shared?.counts);
+  if (shared) await checkDevice();
+  const report: Report = {
+    ...measured,
+    adapter: shared?.adapter,
+    note: isSize(task) ? peer.note : undefined,
+    peakBytes: shared?.counts.peakBytes,
+    residentBytes: process.resourceUsage().maxRSS * 1024,
+  };
+  console.log(JSON.stringify(report));
+  process.exit(0);
+}
