@@ -6,7 +6,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "@std/cli/parse-args";
 import { summary } from "../framework/device/open.ts";
-import { init, shutdown } from "../framework/index.ts";
+import { init, optim, shutdown } from "../framework/index.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import type { KernelCase } from "./case.ts";
 import { dryGpu } from "./dryDevice.ts";
@@ -21,7 +21,7 @@ const help = `Measures kernels on this machine's adapter.
 
   bun bench                 all benches
   bun bench matmul rope     those whose name holds one of the words
-  bun bench --step          a training step of --preset tiny, kernel by kernel
+  bun bench --step          a training step, kernel by kernel: --preset tiny --batch 8 --length 128 --precision f16
   bun bench --memory        what a training step holds on the device, by kind; computes nothing, so any machine can tell:
                             --preset micromind-26m --batch 32 --length 512 --checkpointing
   bun bench --peers         the same training steps and attention by jax-js and TensorFlow.js, side by side;
@@ -36,8 +36,8 @@ DEBUG=2 prints the WGSL of every kernel.`;
 
 const args = parseArgs(process.argv.slice(2), {
   boolean: ["json", "step", "help", "list", "soak", "memory", "checkpointing"],
-  string: ["preset", "batch", "length", "peers", "sizes", "budget"],
-  default: { preset: "tiny", batch: "8", length: "128", sizes: "", budget: "120" },
+  string: ["preset", "batch", "length", "peers", "sizes", "budget", "precision"],
+  default: { preset: "tiny", batch: "8", length: "128", precision: "f32", sizes: "", budget: "120" },
 }) as unknown as {
   _: (string | number)[];
   json: boolean;
@@ -50,6 +50,7 @@ const args = parseArgs(process.argv.slice(2), {
   preset: string;
   batch: string;
   length: string;
+  precision: optim.Precision;
   peers?: string;
   sizes: string;
   budget: string;
@@ -91,7 +92,12 @@ if (args.peers !== undefined) {
   console.log(JSON.stringify({ rows: await compare(options, say) }));
   process.exit(0);
 }
-const stepOptions = { preset: args.preset, batch: Number(args.batch), length: Number(args.length) };
+if (!optim.precisions.includes(args.precision)) {
+  console.error(`bench --precision: ${args.precision} is none of ${optim.precisions.join(", ")}`);
+  process.exit(2);
+}
+const { preset, precision } = args;
+const stepOptions = { preset, precision, batch: Number(args.batch), length: Number(args.length) };
 if (args.memory) {
   const options = { ...stepOptions, checkpointing: args.checkpointing };
   const plan = await planMemory(dryGpu(), options);

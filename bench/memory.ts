@@ -24,6 +24,7 @@ const KINDS: Record<string, string> = {
   gradients: "gradients",
   "moment m": "moments",
   "moment v": "moments",
+  halves: "weights",
 };
 const STEPS = 3; // the first sizes the pool, the others show that it stays so
 const LARGEST = 10;
@@ -88,12 +89,12 @@ function largest(peak: ReadonlyMap<Block, Owner | undefined>): Row[] {
 
 /** The plan in lines. */
 export function printPlan(
-  { preset, batch, length, checkpointing }: MemoryOptions,
+  { preset, batch, length, checkpointing, precision = "f32" }: MemoryOptions,
   plan: MemoryPlan,
   say: (line: string) => void,
 ): void {
   const how = checkpointing ? ", layers recomputed" : "";
-  say(`${preset}, batch ${batch} × ${length}, f32${how}: memory of a training step\n`);
+  say(`${preset}, batch ${batch} × ${length}, ${precision}${how}: memory of a training step\n`);
   printTable(
     Object.entries(plan.kinds).map(([name, bytes]) => ({ name, MB: bytes / 2 ** 20 })),
     say,

@@ -12,26 +12,29 @@ export interface StepOptions {
   preset: string;
   batch: number;
   length: number;
+  precision?: optim.Precision;
 }
 
 /** A model with its optimizer, and a training step: on packed rows as training feeds them, or on one fixed batch. */
-export function trainer({ preset, batch, length }: StepOptions) {
+export function trainer({ preset, batch, length, precision = "f32" }: StepOptions) {
   if (!presets[preset]) throw new Error(`bench --preset: "${preset}" is none of ${Object.keys(presets).join(", ")}`);
   manualSeed(1);
   const model = new CausalLM(presets[preset]);
-  const optimizer = new optim.AdamW(model.namedParameters());
+  model.model.precision = precision;
+  const optimizer = new optim.AdamW(model.namedParameters(), { precision });
+  const { gradientScale } = optimizer;
   const row = (b: number) => Int32Array.from({ length }, (_, i) => (i * 31 + b * 17) % model.config.vocab_size);
   const tokens = Array.from({ length: batch }, (_, b) => row(b));
   const labels = tokens.map((r) => Int32Array.from({ length }, (_, i) => r[i + 1] ?? -100));
   const lossOf = (packed: Batch) => {
     const upload = (values: Int32Array) => Tensor.from(values, { shape: [batch, length] });
     const placement = { segments: upload(packed.segments), positions: upload(packed.positions) };
-    return model.loss(upload(packed.tokens), upload(packed.labels), placement);
+    return model.loss(upload(packed.tokens), upload(packed.labels), { ...placement, gradientScale });
   };
   const step = (packed?: Batch) =>
     scope(() => {
       optimizer.zeroGrad();
-      const loss = packed ? lossOf(packed) : model.loss(tokens, labels);
+      const loss = packed ? lossOf(packed) : model.loss(tokens, labels, { gradientScale });
       loss.backward();
       optimizer.step({ clip: 1, loss });
       return loss;
@@ -88,7 +91,7 @@ export async function profileStep(
   if (kernels.length) say("Device time of one step by kernel (each launch in a pass of its own):\n");
   if (kernels.length) printTable(kernels, say);
   say(
-    `${options.preset}, batch ${options.batch} × ${options.length}: ${wall.toFixed(1)} ms a step, ${Math.round((tokens / wall) * 1000)} tokens/s, ${(rate / 1e9).toFixed(2)} GFLOP/s effective (${Math.round((100 * rate) / rates.flops)}% of matmul)`,
+    `${options.preset}, ${options.precision ?? "f32"}, batch ${options.batch} × ${options.length}: ${wall.toFixed(1)} ms a step, ${Math.round((tokens / wall) * 1000)} tokens/s, ${(rate / 1e9).toFixed(2)} GFLOP/s effective (${Math.round((100 * rate) / rates.flops)}% of matmul)`,
   );
   say(
     `first step ${(firstMs / 1000).toFixed(1)} s; ${perStep} dispatches; ${median(times.map((t) => t.script)).toFixed(1)} ms of JavaScript; ${(100 * dataWait).toFixed(2)}% of the time waiting for data; peak ${(peakBytes / 2 ** 20).toFixed(0)} MB`,
