@@ -156,6 +156,7 @@ await main(async () => {
   const { flops: peakFlops } = await measureRates();
   const done = run.resumed?.step ?? 0;
   if (done === 0 && held) run.log({ step: 0, ...(await evaluate(held)) });
+  let unread: Promise<Reported> | undefined; // the last step's figures, read while the device works on the next
   const feed = stepBatches(shards, rows, { done, accumulate: train.accumulate, worker: data.workers !== 0 });
   for await (const { step, batch } of run.steps(feed, {
     total,
@@ -177,25 +178,38 @@ await main(async () => {
       warmup: train.warmup,
     });
     optimizer.step({ learningRate, clip: train.clip, loss });
-    const report = await optimizer.report(loss);
-    loss.dispose();
-    run.log({
-      step,
-      loss: report.loss,
-      gradNorm: report.gradNorm,
-      skipped: !report.counted,
-      ...(train.precision === "f16" ? { lossScale: report.lossScale, overflow: report.overflow } : {}),
-      learningRate,
-      tokens: tokensPerStep,
-      memory: gpu.pool.stats.liveBytes,
-    });
-    if (run.due("eval", step) && held) run.log({ step, ...(await evaluate(held)) });
-    if (run.due("sample", step)) await run.sample(step, samples());
-    if (run.due("save", step) && report.counted)
+    const reported = report(step, loss, learningRate);
+    if (unread) log(await unread);
+    const due = { eval: run.due("eval", step), sample: run.due("sample", step), save: run.due("save", step) };
+    unread = due.eval || due.sample || due.save ? undefined : reported;
+    if (unread) continue;
+    const { counted } = log(await reported);
+    if (due.eval && held) run.log({ step, ...(await evaluate(held)) });
+    if (due.sample) await run.sample(step, samples());
+    if (due.save && counted)
       await run.save(step, snapshot(model, optimizer, shards.key), () => saveModel(model, run.dir));
   }
+  if (unread) log(await unread);
   run.finish({ next: `bun recipes/eval.ts --run ${run.dir}` });
   shards.close();
+
+  /** Starts reading what a step came to. */
+  function report(step: number, loss: Tensor, learningRate: number): Promise<Reported> {
+    const reported = optimizer.report(loss).then((figures) => {
+      loss.dispose();
+      return { step, learningRate, ...figures };
+    });
+    reported.catch(() => {}); // thrown where it is awaited
+    return reported;
+  }
+
+  function log(reported: Reported): Reported {
+    const { step, learningRate, loss, gradNorm, counted, lossScale, overflow } = reported;
+    const scaling = lossScale === undefined ? {} : { lossScale, overflow };
+    const [tokens, memory] = [tokensPerStep, gpu.pool.stats.liveBytes];
+    run.log({ step, loss, gradNorm, skipped: !counted, ...scaling, learningRate, tokens, memory });
+    return reported;
+  }
 
   /** Mean loss of held-out documents, in nats per token and in bits per byte of their text. */
   async function evaluate(val: Batches): Promise<{ valLoss: number; bitsPerByte: number }> {
@@ -230,6 +244,9 @@ await main(async () => {
     }
   }
 });
+
+/** A step's figures, read back. */
+type Reported = optim.StepReport & { step: number; learningRate: number };
 
 /** The data's token shards, with a bar where they must be made. */
 async function tokenized(
