@@ -10,23 +10,26 @@ const arrays = () => ({
   y: noise(2 * 19 * 5 + 1, 2),
 });
 
-test("adds every slice at its place, repeated ones too, and leaves out those outside", async () => {
-  const { x, index, y } = arrays();
-  const out = await runKernel(scatterAdd, arrays(), ["y"], shape, walk);
-  const expected = Array.from(y);
-  for (let o = 0; o < 2; o++) {
-    for (let j = 0; j < 50; j++) {
-      const at = index[o * 50 + j];
-      for (let i = 0; i < 5 && at < 19; i++) expected[(o * 19 + at) * 5 + i] += x[(o * 50 + j) * 5 + i];
+test.each([16, 64, 128])(
+  "in %p parts adds every slice at its place, repeated ones too, and leaves out those outside",
+  async (parts) => {
+    const { x, index, y } = arrays();
+    const out = await runKernel(scatterAdd, arrays(), ["y"], shape, walk, { parts });
+    const expected = Array.from(y);
+    for (let o = 0; o < 2; o++) {
+      for (let j = 0; j < 50; j++) {
+        const at = index[o * 50 + j];
+        for (let i = 0; i < 5 && at < 19; i++) expected[(o * 19 + at) * 5 + i] += x[(o * 50 + j) * 5 + i];
+      }
     }
-  }
-  expect(worst(out.y, expected)).toBeLessThan(1e-6);
-});
+    expect(worst(out.y, expected)).toBeLessThan(1e-6);
+  },
+);
 
-test("gives the same bits every time", async () => {
+test("gives the same bits every time, in any number of parts", async () => {
   const runs = [
-    await runKernel(scatterAdd, arrays(), ["y"], shape, walk),
-    await runKernel(scatterAdd, arrays(), ["y"], shape, walk),
+    await runKernel(scatterAdd, arrays(), ["y"], shape, walk, { parts: 16 }),
+    await runKernel(scatterAdd, arrays(), ["y"], shape, walk, { parts: 64 }),
   ];
   expect([...runs[0].y]).toEqual([...runs[1].y]);
 });
