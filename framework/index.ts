@@ -50,6 +50,7 @@ export {
 } from "./ops/shape.ts";
 export { type CrossEntropyOptions, crossEntropy, logSoftmax, softmax } from "./ops/softmax.ts";
 export * as optim from "./optim/index.ts";
+export { type AutotuneOptions, autotune } from "./tensor/autotune.ts";
 export type { DType } from "./tensor/dtype.ts";
 export { type InitOptions, init, shutdown } from "./tensor/engine.ts";
 export { manualSeed, randomState, setRandomState } from "./tensor/random.ts";

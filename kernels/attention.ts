@@ -43,6 +43,7 @@ export const attention = kernel<AttentionShape, AttentionTuning>({
     spans: "vec2u",
   }),
   uniforms: attentionUniformTypes,
+  sizes: ["queries", "keys", "heads", "batch"],
   tuning: attentionTuning,
   valid: validAttention,
   pick: pickAttention,

@@ -32,6 +32,7 @@ export const attentionGradientKV = kernel<AttentionShape, AttentionTuning>({
     return { q: quad, k: quad, v: quad, dO: quad, dk: quad, dv: quad, stats: "vec2f", spans: "vec2u" };
   },
   uniforms: attentionUniformTypes,
+  sizes: ["queries", "keys", "heads", "batch"],
   tuning: { ...attentionTuning, rows: [16, 32, 8] },
   valid: validAttention,
   pick: (shape, target) => pickAttention({ ...shape, few: 0 }, target),

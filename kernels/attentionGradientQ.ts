@@ -31,6 +31,7 @@ export const attentionGradientQ = kernel<AttentionShape, AttentionTuning>({
     return { q: quad, k: quad, v: quad, dO: quad, dq: quad, stats: "vec2f", spans: "vec2u" };
   },
   uniforms: attentionUniformTypes,
+  sizes: ["queries", "keys", "heads", "batch"],
   tuning: { ...attentionTuning, rows: [16, 32, 8] },
   valid: validAttention,
   pick: (shape, target) => pickAttention({ ...shape, few: 0 }, target),

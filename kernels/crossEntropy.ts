@@ -15,6 +15,7 @@ export const crossEntropy = kernel<CrossEntropyShape, RowTuning>({
   bindings: { x: "read", label: "read", loss: "write", lse: "write" },
   types: ({ dtype }) => ({ x: dtype, label: "i32" }),
   uniforms: { rows: "u32", columns: "u32", ignore: "i32" },
+  sizes: ["rows", "columns"],
   tuning: rowTuning,
   valid: validRow,
   pick: (_, target) => pickRow(4096, target),

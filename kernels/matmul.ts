@@ -111,6 +111,7 @@ export const matmul = kernel<MatmulShape, MatmulTuning>({
     residual: bindAs(wideC, c),
   }),
   uniforms: { m: "u32", n: "u32", k: "u32", batch: "u32", strideA: "u32", strideB: "u32", alpha: "f32" },
+  sizes: ["m", "n", "k", "batch"],
   tuning: { variant: [BROADCAST, TILES, DOT], rows: [16, 32, 8, 4, 2, 1], lanes: [8, 4, 16, 32, 64, 128, 256] },
   valid,
   pick,

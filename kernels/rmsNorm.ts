@@ -17,6 +17,7 @@ export const rmsNorm = kernel<NormShape, RowTuning>({
     y: width(columns).type(dtype),
   }),
   uniforms: { rows: "u32", eps: "f32" },
+  sizes: ["rows"],
   tuning: rowTuning,
   valid: validRow,
   pick: ({ columns }, target) => pickRow(columns, target),

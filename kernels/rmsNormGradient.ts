@@ -31,6 +31,7 @@ export const rmsNormGradient = kernel<NormGradientShape, RowTuning>({
     return { dy: element, x: element, base: element, dx: element, weight: f32, partial: f32 };
   },
   uniforms: { rows: "u32" },
+  sizes: ["rows"],
   tuning: rowTuning,
   valid: validRow,
   pick: ({ columns }, target: Target) => pickRow(columns, target),

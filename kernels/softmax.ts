@@ -13,6 +13,7 @@ export const softmax = kernel<SoftmaxShape, RowTuning>({
   bindings: { x: "read", y: "write" },
   types: ({ dtype }) => ({ x: dtype, y: dtype }),
   uniforms: { rows: "u32", columns: "u32" },
+  sizes: ["rows", "columns"],
   tuning: rowTuning,
   valid: validRow,
   pick: (_, target) => pickRow(512, target),

@@ -163,7 +163,7 @@ function run(group: Group): Promise<{ report: Report; output: string; seconds: n
   return new Promise((done) => {
     const child = spawn(group.command[0]!, group.command.slice(1), {
       cwd: ROOT,
-      env: { ...process.env, ...group.env, NO_COLOR: "1" },
+      env: { MICROMIND_TUNE: "off", ...process.env, ...group.env, NO_COLOR: "1" },
       stdio: ["ignore", "pipe", "pipe"],
       detached: process.platform !== "win32",
     });

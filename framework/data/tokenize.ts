@@ -15,6 +15,7 @@ import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { Worker } from "node:worker_threads";
 import { replaceFolderAtomic, writeFileAtomic } from "../checkpoint/file.ts";
+import { cacheFolder } from "../device/cache.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { documents, type ReadOptions } from "./documents.ts";
 import { type Encoded, encodeAll, type Job, type Special } from "./encode.ts";
@@ -54,7 +55,7 @@ export async function tokenizeDataset(
   options: TokenizeOptions = {},
 ): Promise<Shards> {
   const files = resolveFiles(path);
-  const cache = options.cache ?? process.env.MICROMIND_CACHE ?? ".cache/micromind";
+  const cache = options.cache ?? cacheFolder();
   const contents = await Promise.all(files.map((file) => contentHash(file, cache)));
   const { onError = "error", special = true } = options;
   const key = createHash("sha256").update(

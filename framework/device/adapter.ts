@@ -43,6 +43,14 @@ export function describeAdapter(adapter: GPUAdapter): AdapterDescription {
   return { name, vendor: info?.vendor ?? "", backend, software };
 }
 
+/** What measurements of an adapter hang on, as a line: its names, driver, backend, and who provides WebGPU. */
+export function adapterIdentity(adapter: GPUAdapter, provider: Pick<Provider, "name">): string {
+  const info = adapter.info as GPUAdapterInfo & { backendType?: number | string };
+  return [info?.vendor, info?.architecture, info?.device, info?.description, info?.backendType, provider.name].join(
+    "; ",
+  );
+}
+
 export function targetOf(adapter: GPUAdapter, device: GPUDevice): Target {
   const info = adapter.info as GPUAdapterInfo & { subgroupMinSize?: number; subgroupMaxSize?: number };
   const has = (feature: string) => device.features.has(feature as GPUFeatureName);

@@ -6,7 +6,9 @@ import {
   defaultTuning,
   type Kernel,
   moduleSource,
+  roundedSizes,
   type Shape,
+  sizeKey,
   type Target,
   type Tuning,
   type Uniforms,
@@ -15,6 +17,7 @@ import { type Block, BufferPool, type Owner } from "./pool.ts";
 import { Profiler } from "./profile.ts";
 import type { Provider } from "./provider.ts";
 import { UniformArena, type UniformFields } from "./uniforms.ts";
+import type { Winners } from "./winners.ts";
 
 /** What a kernel and a shape come to: everything that a launch needs and no launch should compute again. */
 interface Plan {
@@ -24,7 +27,17 @@ interface Plan {
   pipeline: GPUComputePipeline;
   layout: Layout;
   uniforms: UniformFields;
+  /** What joins the partial results that this tuning leaves. */
+  join: { plan: Plan; bytes: (uniforms: Uniforms) => number } | undefined;
 }
+
+/** Sees each launch before it is recorded; one that it takes (true) is not recorded. */
+export type Observer = (
+  kernel: Kernel<Shape, Tuning>,
+  views: Record<string, View>,
+  shape: Shape,
+  uniforms: Uniforms,
+) => boolean;
 
 export interface GpuStats {
   dispatches: number;
@@ -49,6 +62,10 @@ export class Gpu {
 
   /** A kernel's tuning by name, over what it would pick: how tests and benches force a variant. */
   readonly forced = new Map<string, Tuning>();
+  /** Tunings that were measured on this adapter; without them kernels pick. */
+  winners: Winners | undefined;
+  /** Whoever collects launches; while it stands, copies are left out too. */
+  observer: Observer | undefined;
 
   private encoder: GPUCommandEncoder | undefined;
   private pass: GPUComputePassEncoder | undefined;
@@ -121,8 +138,32 @@ export class Gpu {
     uniforms: Uniforms = {},
     tuning?: T,
   ): void {
-    const plan = this.plan(kernel as unknown as Kernel<Shape, Tuning>, shape, tuning);
-    const [x, y = 1, z = 1] = kernel.workgroups(shape, plan.tuning as T, uniforms);
+    const spec = kernel as unknown as Kernel<Shape, Tuning>;
+    if (this.observer?.(spec, views, shape, uniforms)) return;
+    const plan = this.plan(spec, shape, uniforms, tuning);
+    if (plan.join) this.dispatchInParts(plan, plan.join, views, uniforms);
+    else this.dispatch(plan, views, uniforms);
+  }
+
+  /** Partial results to a scratch buffer, then what joins them. */
+  private dispatchInParts(
+    plan: Plan,
+    join: NonNullable<Plan["join"]>,
+    views: Record<string, View>,
+    uniforms: Uniforms,
+  ) {
+    const bytes = join.bytes(uniforms);
+    if (bytes === 0) return;
+    const block = this.pool.alloc(bytes, { name: `${plan.kernel.name}.parts`, shape: [bytes / 4], dtype: "f32" });
+    const withParts = { ...views, parts: { block, offset: 0, bytes } };
+    this.dispatch(plan, withParts, uniforms);
+    this.dispatch(join.plan, withParts, uniforms);
+    this.pool.release(block);
+  }
+
+  private dispatch(plan: Plan, views: Record<string, View>, uniforms: Uniforms): void {
+    const { kernel, shape } = plan;
+    const [x, y = 1, z = 1] = kernel.workgroups(shape, plan.tuning, uniforms);
     if (x === 0 || y === 0 || z === 0) return;
     if (Math.max(x, y, z) > this.device.limits.maxComputeWorkgroupsPerDimension) {
       throw new ShaderError(
@@ -146,6 +187,7 @@ export class Gpu {
 
   /** Copies bytes from one block to another; offsets and size are multiples of 4. */
   copy(from: View, to: View): void {
+    if (this.observer) return;
     const bytes = Math.ceil(Math.min(from.bytes, to.bytes) / 4) * 4;
     this.endPass();
     this.encoder ??= this.device.createCommandEncoder();
@@ -210,8 +252,32 @@ export class Gpu {
   }
 
   /** Creates the pipeline of a kernel ahead of its first launch. */
-  prepare<S extends Shape, T extends Tuning>(kernel: Kernel<S, T>, shape: S, tuning?: T): void {
-    this.plan(kernel as unknown as Kernel<Shape, Tuning>, shape, tuning);
+  prepare<S extends Shape, T extends Tuning>(kernel: Kernel<S, T>, shape: S, uniforms: Uniforms, tuning?: T): void {
+    this.plan(kernel as unknown as Kernel<Shape, Tuning>, shape, uniforms, tuning);
+  }
+
+  /**
+   * Runs what tries many pipelines and may change winners; then the launches that it names are planned anew, and pipelines
+   * that it made and nobody uses are released.
+   */
+  async experiment<R>(
+    run: () => Promise<R>,
+    launches: readonly { kernel: Kernel; shape: Shape; uniforms: Uniforms }[],
+  ): Promise<R> {
+    const before = new Set(this.pipelines.values());
+    try {
+      return await run();
+    } finally {
+      this.flush();
+      for (const { kernel } of launches) this.plans.delete(kernel);
+      for (const { kernel, shape, uniforms } of launches) this.plan(kernel, shape, uniforms);
+      const used = new Set([...this.plans.values()].flatMap((plans) => [...plans.values()]).flatMap(pipelinesOf));
+      for (const [source, pipeline] of this.pipelines) {
+        if (before.has(pipeline) || used.has(pipeline)) continue;
+        this.provider.release(pipeline);
+        this.pipelines.delete(source);
+      }
+    }
   }
 
   /** Gives the pool's free buffers back to the adapter. */
@@ -283,16 +349,20 @@ export class Gpu {
     this.pass = undefined;
   }
 
-  private plan(kernel: Kernel<Shape, Tuning>, shape: Shape, forced?: Tuning): Plan {
+  private plan(kernel: Kernel<Shape, Tuning>, shape: Shape, uniforms: Uniforms, forced?: Tuning): Plan {
     const byShape = this.plans.get(kernel) ?? new Map<string, Plan>();
     this.plans.set(kernel, byShape);
     const chosen = forced ?? this.forced.get(kernel.name);
     let key = "";
     for (const name in shape) key += `${shape[name]},`;
     if (chosen) key += JSON.stringify(chosen);
+    else if (kernel.sizes) key += sizeKey(kernel.sizes, uniforms);
     let plan = byShape.get(key);
     if (!plan) {
-      const tuning = chosen ?? defaultTuning(kernel, shape, this.target);
+      const tuning =
+        chosen ??
+        this.winners?.find(kernel, shape, uniforms, this.target)?.tuning ??
+        defaultTuning(kernel, shape, this.target, roundedSizes(kernel, uniforms));
       plan = this.compile(kernel, shape, tuning);
       byShape.set(key, plan);
     }
@@ -300,7 +370,7 @@ export class Gpu {
   }
 
   private compile(kernel: Kernel<Shape, Tuning>, shape: Shape, tuning: Tuning): Plan {
-    const bindings = Object.entries(bindingsOf(kernel, shape));
+    const bindings = Object.entries(bindingsOf(kernel, shape, tuning));
     const uniforms = Object.entries(kernel.uniforms ?? {});
     const layout = this.bindings.layout(bindings, uniforms.length > 0);
     const source = moduleSource(kernel, shape, tuning);
@@ -321,9 +391,14 @@ export class Gpu {
       this.provider.release(module);
       this.pipelines.set(source, pipeline);
     }
-    return { kernel, shape, tuning, pipeline, layout, uniforms };
+    const join = kernel.join?.(shape, tuning);
+    const plan = join && this.compile(join.kernel, join.shape, defaultTuning(join.kernel, join.shape, this.target));
+    return { kernel, shape, tuning, pipeline, layout, uniforms, join: plan && { plan, bytes: join.bytes } };
   }
 }
+
+const pipelinesOf = ({ pipeline, join }: Plan): GPUComputePipeline[] =>
+  join ? [pipeline, join.plan.pipeline] : [pipeline];
 
 function describeShape(shape: Shape): string {
   return Object.entries(shape)

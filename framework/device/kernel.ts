@@ -19,6 +19,17 @@ export interface Target {
   f16: boolean;
 }
 
+/** Every value that each tuning parameter may take. */
+export type TuningValues<T> = { readonly [K in keyof T]?: readonly number[] };
+
+/** The second launch of a kernel whose tuning leaves partial results: they lie in a scratch buffer, `parts` to both. */
+export interface Join {
+  kernel: Kernel<Shape, Tuning>;
+  shape: Shape;
+  /** Of the scratch buffer. */
+  bytes: (uniforms: Uniforms) => number;
+}
+
 /**
  * One WGSL kernel: what it binds, how it is launched, what may be tuned, its source. `Shape` is compiled in (a pipeline
  * per shape); what changes from launch to launch goes through `uniforms`, read in WGSL as `u.name`.
@@ -26,19 +37,23 @@ export interface Target {
 export interface Kernel<S extends Shape = Shape, T extends Tuning = Tuning> {
   name: string;
   /** Storage buffers by WGSL name, in binding order; eight at most. */
-  bindings: Record<string, Access> | ((shape: S) => Record<string, Access>);
+  bindings: Record<string, Access> | ((shape: S, tuning: T) => Record<string, Access>);
   /** WGSL element type by binding; `f32` where silent. */
   types?: (shape: S, tuning: T) => Record<string, string>;
   uniforms?: Record<string, "f32" | "u32" | "i32">;
-  /** Every value that each tuning parameter may take. */
-  tuning?: { [K in keyof T]: readonly number[] };
+  /** The uniforms that speed hangs on. Launches that agree in them, rounded to powers of two, share a tuning. */
+  sizes?: readonly string[];
+  /** The tuning space: all combinations of the values; a list has one product for each family of points. */
+  tuning?: TuningValues<T> | readonly TuningValues<T>[];
   /** Which combinations make sense for the shape and the target (default: all). */
   valid?: (shape: S, tuning: T, target: Target) => boolean;
-  /** The choice where no measurement is at hand (default: the first value of each). */
-  pick?: (shape: S, target: Target) => T;
+  /** The choice where no measurement is at hand (default: the first value of each). `rounded` holds `sizes` as powers of two. */
+  pick?: (shape: S, target: Target, rounded?: Uniforms) => T;
   workgroups: (shape: S, tuning: T, uniforms: Uniforms) => Workgroups;
   /** Work of one launch, for the roofline: floating-point operations and bytes that must move. */
   cost: (shape: S, uniforms: Uniforms) => { flops: number; bytes: number };
+  /** Where a tuning leaves partial results: what joins them. It takes the same views and uniforms. */
+  join?: (shape: S, tuning: T) => Join | undefined;
   /** WGSL without the binding declarations and `enable` lines, which are generated. Entry point `main`. */
   wgsl: (shape: S, tuning: T) => string;
 }
@@ -62,29 +77,78 @@ export const linearIndex = {
   group: "(wg.x + wg.y * wgs.x)",
 };
 
-export function bindingsOf<S extends Shape, T extends Tuning>(spec: Kernel<S, T>, shape: S): Record<string, Access> {
-  return typeof spec.bindings === "function" ? spec.bindings(shape) : spec.bindings;
+export function bindingsOf<S extends Shape, T extends Tuning>(
+  spec: Kernel<S, T>,
+  shape: S,
+  tuning = {} as T,
+): Record<string, Access> {
+  return typeof spec.bindings === "function" ? spec.bindings(shape, tuning) : spec.bindings;
 }
 
-/** The first value of each tuning parameter, or what the kernel picks for this shape and target. */
-export function defaultTuning<S extends Shape, T extends Tuning>(spec: Kernel<S, T>, shape: S, target: Target): T {
-  if (spec.pick) return spec.pick(shape, target);
-  return Object.fromEntries(Object.entries(spec.tuning ?? {}).map(([key, values]) => [key, values[0]])) as T;
+/** What a launch takes, by binding: the kernel's own and those of what joins its parts, which are the launcher's own affair. */
+export function viewsOf<S extends Shape, T extends Tuning>(
+  spec: Kernel<S, T>,
+  shape: S,
+  tuning: T,
+): Record<string, Access> {
+  const join = spec.join?.(shape, tuning);
+  const all = { ...bindingsOf(spec, shape, tuning), ...(join ? bindingsOf(join.kernel, join.shape) : {}) };
+  return Object.fromEntries(Object.entries(all).filter(([name]) => name !== "parts"));
+}
+
+/** A size to the nearest power of two, as its exponent; -1 for 0. */
+const exponentOf = (size: number): number => (size >= 2 ** 31 ? 31 : 31 - Math.clz32(size + (size >>> 1)));
+
+/** The class of a launch's sizes: exponents of `kernel.sizes`, in their order. */
+export function sizeClasses({ sizes = [] }: Pick<Kernel, "sizes">, uniforms: Uniforms): number[] {
+  return sizes.map((name) => exponentOf(uniforms[name]));
+}
+
+/** The same as one number, for launches: no list is made. */
+export function sizeKey(sizes: readonly string[], uniforms: Uniforms): number {
+  let key = 0;
+  for (let i = 0; i < sizes.length; i++) key = key * 64 + exponentOf(uniforms[sizes[i]]) + 1;
+  return key;
+}
+
+/** The sizes that stand for a class: what `pick` sees. */
+export function roundedSizes({ sizes = [] }: Pick<Kernel, "sizes">, uniforms: Uniforms): Uniforms {
+  return Object.fromEntries(sizes.map((name) => [name, uniforms[name] === 0 ? 0 : 2 ** exponentOf(uniforms[name])]));
+}
+
+/** A compiled shape as a word. */
+export const shapeKey = (shape: Shape): string => Object.values(shape).join(",");
+
+/** The first value of each tuning parameter, or what the kernel picks for this shape, target and (rounded) sizes. */
+export function defaultTuning<S extends Shape, T extends Tuning>(
+  spec: Kernel<S, T>,
+  shape: S,
+  target: Target,
+  rounded?: Uniforms,
+): T {
+  if (spec.pick) return spec.pick(shape, target, rounded);
+  return Object.fromEntries(Object.entries(families(spec)[0]).map(([key, values]) => [key, values[0]])) as T;
 }
 
 /** All valid points of the tuning space. */
 export function tuningSpace<S extends Shape, T extends Tuning>(spec: Kernel<S, T>, shape: S, target: Target): T[] {
-  let points: Tuning[] = [{}];
-  for (const [key, values] of Object.entries(spec.tuning ?? {})) {
-    points = points.flatMap((point) => (values as readonly number[]).map((value) => ({ ...point, [key]: value })));
-  }
-  return (points as T[]).filter((point) => !spec.valid || spec.valid(shape, point, target));
+  const points = families(spec).flatMap((values) => {
+    let product: Tuning[] = [{}];
+    for (const [key, list] of Object.entries(values))
+      product = product.flatMap((point) => list.map((value) => ({ ...point, [key]: value })));
+    return product as T[];
+  });
+  return points.filter((point) => !spec.valid || spec.valid(shape, point, target));
 }
+
+const families = <S extends Shape, T extends Tuning>({
+  tuning = {},
+}: Kernel<S, T>): Record<string, readonly number[]>[] => [tuning].flat() as Record<string, readonly number[]>[];
 
 /** The whole WGSL module of a kernel: enables, bindings, uniform block, source. */
 export function moduleSource<S extends Shape, T extends Tuning>(spec: Kernel<S, T>, shape: S, tuning: T): string {
   const types = spec.types?.(shape, tuning) ?? {};
-  const lines = Object.entries(bindingsOf(spec, shape)).map(([name, access], i) => {
+  const lines = Object.entries(bindingsOf(spec, shape, tuning)).map(([name, access], i) => {
     const mode = access === "read" ? "read" : "read_write";
     return `@group(0) @binding(${i}) var<storage, ${mode}> ${name}: array<${types[name] ?? "f32"}>;`;
   });

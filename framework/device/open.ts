@@ -1,8 +1,9 @@
-import { describeAdapter, howToInstall, refuseNull } from "./adapter.ts";
+import { adapterIdentity, describeAdapter, howToInstall, refuseNull } from "./adapter.ts";
 import { DeviceError } from "./errors.ts";
 import { Gpu } from "./gpu.ts";
 import { kernel } from "./kernel.ts";
 import { loadProvider } from "./provider.ts";
+import { Winners } from "./winners.ts";
 
 export interface OpenOptions {
   /** `bun-webgpu`, `dawn` or `navigator`; the runtime's own choice where silent. */
@@ -41,6 +42,7 @@ export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
   });
   const gpu = new Gpu(provider, adapter, device);
   await selfTest(gpu);
+  if (process.env.MICROMIND_TUNE !== "off") gpu.winners = new Winners(adapterIdentity(adapter, provider)).load();
   return gpu;
 }
 

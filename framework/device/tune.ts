@@ -1,0 +1,147 @@
+/** Chooses tunings by measurement, on launches that a program makes. */
+import type { Launch } from "./collect.ts";
+import type { Gpu } from "./gpu.ts";
+import { defaultTuning, roundedSizes, type Tuning, tuningSpace } from "./kernel.ts";
+import { isFatal, median, Trial } from "./trial.ts";
+
+export interface TuneOptions {
+  /** Time for all launches together; one that is being compiled is waited for. */
+  budgetMs: number;
+  onProgress?: (elapsedMs: number, launch: Launch) => void;
+  /** Whether the adapter's file is written (default true). */
+  save?: boolean;
+}
+
+export interface Tuned {
+  launch: Launch;
+  winner: Tuning;
+  ms: number;
+  /** What the kernel picks by itself. */
+  standard: Tuning;
+  standardMs: number;
+  /** Points that were measured, of all; those that failed or computed something else. */
+  tried: number;
+  points: number;
+  refused: Tuning[];
+}
+
+const SLOW = 1.5; // times the best: out after one measurement
+const CLOSE = 1.15; // times the best: measured again at the end
+const BETTER = 0.97; // of the standard's time: what a winner must reach, noise being what it is
+const ROUNDS = 5;
+
+/**
+ * Measures the tuning space of each launch, those near the kernel's own choice and near the best so far first, and keeps the
+ * fastest point that computes what the kernel's own choice computes. Launches are planned with the winners from here on.
+ */
+export async function tune(gpu: Gpu, launches: readonly Launch[], options: TuneOptions): Promise<Tuned[]> {
+  const { budgetMs, onProgress, save = true } = options;
+  const begun = performance.now();
+  const byWork = launches.toSorted((a, b) => work(b) - work(a));
+  const results: Tuned[] = [];
+  const explore = async () => {
+    for (const [i, launch] of byWork.entries()) {
+      const left = budgetMs - (performance.now() - begun);
+      if (left <= 0) break;
+      onProgress?.(budgetMs - left, launch);
+      const result = await tuneOne(gpu, launch, performance.now() + left / (byWork.length - i));
+      if (!result) continue;
+      results.push(result);
+      const { kernel, shape, uniforms } = launch;
+      gpu.winners?.set(kernel, shape, uniforms, gpu.target, result.winner, result.ms * 1000);
+    }
+  };
+  await gpu.experiment(explore, byWork);
+  gpu.trim();
+  if (save && results.length) gpu.winners?.save();
+  return results;
+}
+
+const work = ({ kernel, shape, uniforms, count }: Launch) => {
+  const { flops, bytes } = kernel.cost(shape, uniforms);
+  return count * (flops + 8 * bytes);
+};
+
+interface Measured {
+  tuning: Tuning;
+  times: number[];
+}
+
+/** Nothing where not even the kernel's own choice runs, as without memory for it. */
+async function tuneOne(gpu: Gpu, launch: Launch, deadline: number): Promise<Tuned | undefined> {
+  const { kernel, shape, uniforms } = launch;
+  const standard = defaultTuning(kernel, shape, gpu.target, roundedSizes(kernel, uniforms));
+  const points = tuningSpace(kernel, shape, gpu.target);
+  let trial: Trial | undefined;
+  try {
+    trial = new Trial(gpu, launch, standard);
+    if (!(await trial.agrees(standard))) return undefined; // never the same twice: nothing can be compared
+    const known = gpu.winners?.find(kernel, shape, uniforms, gpu.target)?.tuning;
+    const seeds = known ? [standard, known] : [standard];
+    const { measured, refused } = await search(trial, points, seeds, deadline);
+    const own = measured[0];
+    const close = finalists(measured, own);
+    for (let round = 0; round < ROUNDS && close.length > 1 && performance.now() < deadline; round++)
+      for (const point of close) point.times.push(await trial.time(point.tuning, point.times[0]));
+    const best = close.reduce((a, b) => (median(b.times) < median(a.times) ? b : a));
+    const winner = median(best.times) < BETTER * median(own.times) ? best : own;
+    const standardMs = median(own.times);
+    return {
+      ...{ launch, winner: winner.tuning, ms: median(winner.times), standard, standardMs },
+      ...{ tried: measured.length, points: points.length, refused },
+    };
+  } catch (error) {
+    if (isFatal(error)) throw error;
+    return undefined;
+  } finally {
+    trial?.close();
+  }
+}
+
+/** Measures the seeds, then always the point that is nearest to the best so far. The kernel's own choice comes first. */
+async function search(trial: Trial, points: readonly Tuning[], seeds: Tuning[], deadline: number) {
+  const measured: Measured[] = [];
+  const refused: Tuning[] = [];
+  const left = new Map(points.map((point) => [keyOf(point), point]));
+  let best: Measured | undefined;
+  while (!best || performance.now() < deadline) {
+    const tuning = seeds.shift() ?? nearest([...left.values()], best?.tuning ?? {});
+    if (!tuning) break;
+    if (!left.delete(keyOf(tuning)) && best) continue; // a seed that is measured, or no point any more
+    const point = await measure(trial, tuning, best && median(best.times));
+    if (point) measured.push(point);
+    else refused.push(tuning);
+    if (!point && !best) throw new Error(`${trial.launch.kernel.name} does not run under its own choice`);
+    if (point && (!best || median(point.times) < median(best.times))) best = point;
+  }
+  return { measured, refused };
+}
+
+async function measure(trial: Trial, tuning: Tuning, bestMs?: number): Promise<Measured | undefined> {
+  try {
+    await trial.compile(tuning);
+    if (!(await trial.agrees(tuning))) return undefined;
+    const first = await trial.time(tuning, bestMs); // the comparison was its warm-up
+    if (bestMs !== undefined && first > SLOW * bestMs) return { tuning, times: [first] };
+    return { tuning, times: [first, await trial.time(tuning, first), await trial.time(tuning, first)] };
+  } catch (error) {
+    if (isFatal(error)) throw error;
+    return undefined;
+  }
+}
+
+function finalists(measured: Measured[], own: Measured): Measured[] {
+  const best = Math.min(...measured.map(({ times }) => median(times)));
+  return measured.filter((point) => point === own || median(point.times) <= CLOSE * best);
+}
+
+const keyOf = (tuning: Tuning) => JSON.stringify(Object.entries(tuning).sort(([a], [b]) => (a < b ? -1 : 1)));
+
+function nearest(points: readonly Tuning[], to: Tuning): Tuning | undefined {
+  const far = (point: Tuning) =>
+    [...new Set([...Object.keys(point), ...Object.keys(to)])].reduce(
+      (sum, key) => sum + Math.abs(Math.log2(((point[key] ?? 0) + 1) / ((to[key] ?? 0) + 1))),
+      0,
+    );
+  return points.reduce<Tuning | undefined>((a, b) => (a === undefined || far(b) < far(a) ? b : a), undefined);
+}
