@@ -9,6 +9,8 @@ export interface KernelCase {
   uniforms?: Uniforms;
   /** Bytes of each binding, filled with small random floats, or its content. */
   buffers: Record<string, number | ArrayBufferView>;
+  /** Left out on software adapters, which would take minutes. */
+  heavy?: boolean;
 }
 
 /** Erases a kernel's own shape type so that cases of many kernels fit one list. */

@@ -1,6 +1,6 @@
 /**
  * Measures kernels, a training step, or the engine's steadiness on this machine's adapter.
- *   bun bench [name ...] [--json] [--step] [--soak] [--peers]
+ *   bun bench [name ...] [--json] [--step] [--soak] [--peers] [--tune]
  */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -16,6 +16,7 @@ import { compare, refuse } from "./peers/index.ts";
 import { soak } from "./soak.ts";
 import { profileStep } from "./step.ts";
 import { printTable, type Row } from "./table.ts";
+import { casesToTune, explore, stepLaunches } from "./tune.ts";
 
 const help = `Measures kernels on this machine's adapter.
 
@@ -26,6 +27,8 @@ const help = `Measures kernels on this machine's adapter.
                             --preset micromind-26m --batch 32 --length 512 --checkpointing
   bun bench --peers         the same training steps and attention by jax-js and TensorFlow.js, side by side;
                             --peers ours,jax-wasm --sizes S1,S2,S3,attention --budget 60 (seconds each) choose
+  bun bench --tune [name ...]  tries every tuning, prints the winners and keeps them for this adapter; with --step the kernels
+                            of a training step (--preset, --batch, --length), --budget seconds for each case, --dry keeps nothing
   bun bench --soak [steps]  2,000 training steps: memory and live handles must stay flat
   bun bench --json          the last line only: one JSON object
   bun bench --list          names of the benches
@@ -35,7 +38,7 @@ adapter reaches at best here, in matrix multiplication or in moving memory, whic
 DEBUG=2 prints the WGSL of every kernel.`;
 
 const args = parseArgs(process.argv.slice(2), {
-  boolean: ["json", "step", "help", "list", "soak", "memory", "checkpointing"],
+  boolean: ["json", "step", "help", "list", "soak", "memory", "checkpointing", "tune", "dry"],
   string: ["preset", "batch", "length", "peers", "sizes", "budget", "precision"],
   default: { preset: "tiny", batch: "8", length: "128", precision: "f32", sizes: "", budget: "120" },
 }) as unknown as {
@@ -47,6 +50,8 @@ const args = parseArgs(process.argv.slice(2), {
   soak: boolean;
   memory: boolean;
   checkpointing: boolean;
+  tune: boolean;
+  dry: boolean;
   preset: string;
   batch: string;
   length: string;
@@ -116,6 +121,22 @@ if (args.soak) {
   process.exit(result.flat ? 0 : 1);
 }
 
+const isHardware = gpu.target.class !== "software";
+const casesOf = async (file: string): Promise<KernelCase[] | (() => Promise<Row[]>)> => {
+  const { default: bench } = (await import(join(here, file))) as { default: KernelCase[] | (() => Promise<Row[]>) };
+  return typeof bench === "function" ? bench : bench.filter(({ heavy }) => isHardware || !heavy);
+};
+
+if (args.tune) {
+  const lists = args.step ? [] : await Promise.all(chosen.map(casesOf));
+  const cases = lists.flatMap((list) => (typeof list === "function" ? [] : list));
+  const launches = args.step ? await stepLaunches(stepOptions) : casesToTune(cases, gpu.target);
+  const rows = await explore(launches, { budgetMs: 1000 * Number(args.budget), keep: !args.dry }, say);
+  console.log(JSON.stringify({ adapter: gpu.name, rows }));
+  shutdown();
+  process.exit(0);
+}
+
 const rates = await measureRates({ bytes: true });
 say(
   `best here: ${(rates.flops / 1e9).toFixed(1)} GFLOP/s (matmul, f32), ${(rates.bytes / 1e9).toFixed(1)} GB/s (addition)\n`,
@@ -127,7 +148,7 @@ if (args.step) {
 } else {
   const rows: Row[] = [];
   for (const file of chosen) {
-    const { default: bench } = (await import(join(here, file))) as { default: KernelCase[] | (() => Promise<Row[]>) };
+    const bench = await casesOf(file);
     const own = typeof bench === "function" ? await bench() : await measureAll(bench);
     rows.push(...own);
     if (!args.json) printTable(own);

@@ -23,7 +23,7 @@ import {
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
-import { configure, count, key, main, progressBar, Run, runKeys } from "../framework/run/index.ts";
+import { configure, count, key, main, progressBar, Run, runKeys, tuneModes, tuneStep } from "../framework/run/index.ts";
 import { openings } from "./corpus/prompts.ts";
 import { prepareTokenizer } from "./shared/tokenizer.ts";
 
@@ -77,6 +77,9 @@ const schema = {
       choices: optim.precisions,
     }),
     checkpointing: key(false, "recompute activations layer by layer: less memory, a third more work"),
+    tune: key("auto", "measure kernels before the first step: auto: on GPUs, what is new there; on: all of them; off", {
+      choices: tuneModes,
+    }),
   },
   eval: {
     every: count(100, "steps between evaluations; 0: only at the end", 0),
@@ -155,6 +158,7 @@ await main(async () => {
   tokenizer.save(run.dir);
   const { flops: peakFlops } = await measureRates();
   const done = run.resumed?.step ?? 0;
+  if (done === 0) await tuneStep(train.tune, () => learn([batches.at(0)], 1).dispose());
   if (done === 0 && held) run.log({ step: 0, ...(await evaluate(held)) });
   let unread: Promise<Reported> | undefined; // the last step's figures, read while the device works on the next
   const feed = stepBatches(shards, rows, { done, accumulate: train.accumulate, worker: data.workers !== 0 });
@@ -163,21 +167,12 @@ await main(async () => {
     peakFlops,
     flopsPerToken: flopsPerToken(model.config),
   })) {
-    optimizer.zeroGrad();
-    const losses = batch.map((part) =>
-      scope(() => {
-        const loss = lossOf(model, part, data.seqLen, { gradientScale });
-        loss.mul(1 / train.accumulate).backward();
-        return loss;
-      }),
-    );
-    const loss = mean(losses);
     const learningRate = optim.learningRateAt(train.schedule, step - 1, {
       learningRate: train.learningRate,
       total,
       warmup: train.warmup,
     });
-    optimizer.step({ learningRate, clip: train.clip, loss });
+    const loss = learn(batch, learningRate);
     const reported = report(step, loss, learningRate);
     if (unread) log(await unread);
     const due = { eval: run.due("eval", step), sample: run.due("sample", step), save: run.due("save", step) };
@@ -192,6 +187,21 @@ await main(async () => {
   if (unread) log(await unread);
   run.finish({ next: `bun recipes/eval.ts --run ${run.dir}` });
   shards.close();
+
+  /** One step: gradients of all parts, averaged, and the update. */
+  function learn(parts: Batch[], learningRate: number): Tensor {
+    optimizer.zeroGrad();
+    const losses = parts.map((part) =>
+      scope(() => {
+        const loss = lossOf(model, part, data.seqLen, { gradientScale });
+        loss.mul(1 / train.accumulate).backward();
+        return loss;
+      }),
+    );
+    const loss = mean(losses);
+    optimizer.step({ learningRate, clip: train.clip, loss });
+    return loss;
+  }
 
   /** Starts reading what a step came to. */
   function report(step: number, loss: Tensor, learningRate: number): Promise<Reported> {

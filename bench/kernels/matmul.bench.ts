@@ -3,7 +3,21 @@ import { type KernelCase, kernelCase } from "../case.ts";
 
 type Size = [layout: MatmulCall["layout"], m: number, n: number, k: number, type?: "f32" | "f16"];
 
-/** A square; the products of a small model's step (2,048 tokens, 256 hidden, 704 between, 6,400 in the vocabulary); decoding. */
+/** A layer and the output of the 26m model over 2,048 tokens: what a linear layer [out, in] takes forward, and for both gradients. */
+const layers = [
+  [768, 512],
+  [512, 512],
+  [2816, 512],
+  [512, 1408],
+  [6400, 512],
+];
+const step: Size[] = layers.flatMap(([n, k]): Size[] => [
+  ["NT", 2048, n, k],
+  ["NN", 2048, k, n],
+  ["TN", n, k, 2048],
+]);
+
+/** Squares, a small model's step (256 hidden, 704 between), nothing aligned, decoding; then the 26m model's, and what GPUs are asked. */
 const sizes: Size[] = [
   ["NN", 512, 512, 512],
   ["NT", 512, 512, 512],
@@ -33,4 +47,15 @@ function matmulCase(
   return kernelCase(kernel, `${layout} ${m}×${n}×${k} ${type}`, shape, buffers, uniforms);
 }
 
-export default sizes.map((size) => matmulCase(...size));
+const large: Size[] = [
+  ["NN", 4096, 4096, 4096],
+  ["NT", 4096, 4096, 4096],
+  ["TN", 4096, 4096, 4096],
+  ["NT", 4096, 4096, 4096, "f16"],
+  ["TN", 512, 512, 16384],
+];
+
+export default [
+  ...[...sizes, ...step].map((size) => matmulCase(...size)),
+  ...large.map((size) => ({ ...matmulCase(...size), heavy: true })),
+];

@@ -1,0 +1,85 @@
+import { afterAll, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Winners } from "../../framework/device/winners.ts";
+import { autotune, CausalLM, manualSeed, optim, randomState, scope } from "../../framework/index.ts";
+import { tuneStep } from "../../framework/run/index.ts";
+import { gpu } from "../ops/support.ts";
+
+const LONG = 120_000; // kernels are compiled
+
+const folder = mkdtempSync(join(tmpdir(), "micromind-autotune-"));
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+  optimizer.dispose();
+  model.dispose();
+});
+
+manualSeed(1);
+const model = new CausalLM({
+  ...{ vocab_size: 40, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1 },
+  ...{ intermediate_size: 24, max_position_embeddings: 16 },
+});
+const optimizer = new optim.AdamW(model.namedParameters());
+const tokens = [Int32Array.from({ length: 12 }, (_, i) => i % 5), Int32Array.from({ length: 12 }, (_, i) => i % 7)];
+const step = () =>
+  scope(() => {
+    optimizer.zeroGrad();
+    const loss = model.loss(tokens, tokens);
+    loss.backward();
+    optimizer.step({ clip: 1, loss });
+    return loss;
+  });
+const everything = async () =>
+  Promise.all([...model.parameters(), ...optimizer.state().values()].map(async (t) => [...(await t.data())]));
+
+test(
+  "autotune measures a step's kernels and changes nothing of the training",
+  async () => {
+    step().dispose();
+    const [before, random, live] = [await everything(), randomState(), gpu.pool.stats.liveBuffers];
+    gpu.winners = new Winners("an adapter", join(folder, "a.json"));
+    const shown: string[] = [];
+    const tuned = await autotune(() => step().dispose(), {
+      budgetMs: 300,
+      onProgress: (_, l) => shown.push(l.kernel.name),
+    });
+    expect(tuned.length).toBeGreaterThan(0);
+    expect(shown).toContain("matmul");
+    expect(await everything()).toEqual(before);
+    expect([randomState(), gpu.pool.stats.liveBuffers]).toEqual([random, live]);
+    expect(JSON.parse(readFileSync(gpu.winners.path, "utf8")).kernels.matmul).toBeDefined();
+  },
+  LONG,
+);
+
+test("steps after it make no pipeline and no bind group once their buffers have come round", async () => {
+  for (let i = 0; i < 4; i++) step().dispose();
+  await gpu.finish();
+  const { pipelines, bindGroupsCreated } = gpu.stats;
+  step().dispose();
+  await gpu.finish();
+  expect(gpu.stats).toMatchObject({ pipelines, bindGroupsCreated });
+});
+
+test("without a store of winners, as under MICROMIND_TUNE=off, nothing is measured", async () => {
+  gpu.winners = undefined;
+  const before = gpu.stats.dispatches;
+  expect(await autotune(step)).toEqual([]);
+  expect(gpu.stats.dispatches).toBe(before);
+});
+
+test("a recipe tunes on a software adapter only when told to, with a bar", async () => {
+  gpu.winners = new Winners("an adapter", join(folder, "b.json"));
+  let text = "";
+  const output = { write: (line: string) => (text += line) };
+  const run = (mode: "auto" | "on" | "off") => tuneStep(mode, () => step().dispose(), { budgetMs: 100, output });
+  await run("off");
+  if (gpu.target.class === "software") await run("auto");
+  expect([text, existsSync(gpu.winners.path)]).toEqual(["", false]);
+  await run("on");
+  expect(text).toMatch(/^tuning kernels .*s of 0\.10 s/);
+  expect(existsSync(gpu.winners.path)).toBe(true);
+  gpu.winners = undefined;
+});
