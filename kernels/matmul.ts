@@ -1,7 +1,16 @@
-import { kernel, type Scalar, type Target, type Uniforms, type Workgroups } from "../framework/device/kernel.ts";
+import {
+  type Kernel,
+  kernel,
+  type Scalar,
+  type Target,
+  type Uniforms,
+  type Workgroups,
+} from "../framework/device/kernel.ts";
+import { matmulJoin } from "./matmulJoin.ts";
 import { broadcastMatmul } from "./shared/matmulBroadcast.ts";
 import { dotMatmul } from "./shared/matmulDot.ts";
-import { tiledMatmul } from "./shared/matmulTiles.ts";
+import { epilogueBindings } from "./shared/matmulParts.ts";
+import { tiledMatmul, validTiles } from "./shared/matmulTiles.ts";
 
 /** One product C = alpha · op(A) · op(B), with what is added to it. All matrices are row-major and contiguous. */
 export interface MatmulCall {
@@ -47,45 +56,93 @@ export interface MatmulShape {
   tail: boolean;
 }
 
+/** A point of one of the families in `tuning`; each has parameters of its own beside these. */
 export interface MatmulTuning {
   [name: string]: number;
   /** 0: a subgroup's lanes hand operands round. 1: tiles in shared memory. 2: few rows, lanes share k. */
   variant: number;
   /** Rows of C per lane. */
   rows: number;
-  /** Lanes of a workgroup; in variant 0 the adapter's subgroup. */
-  lanes: number;
 }
 
 const BROADCAST = 0;
 const TILES = 1;
 const DOT = 2;
-const TILE = 64;
 const MAX_GROUPS = 32768; // along one dimension; what is more goes to the next
 
-function valid({ layout, few }: MatmulShape, { variant, rows, lanes }: MatmulTuning, target: Target): boolean {
-  if (variant === BROADCAST) return target.subgroups && target.subgroupSize === lanes && rows <= 4 * lanes;
-  if (variant === TILES) return (rows === 4 || rows === 8) && lanes === (TILE / rows) ** 2;
-  return layout === "NT" && few > 0 && few <= 8 && rows === few && (lanes === 32 || lanes === 64);
+/** `lanes` of a workgroup: in variant 0 the adapter's subgroup. */
+const broadcasts = { variant: [BROADCAST], rows: [16, 32, 8, 4, 2, 1], lanes: [8, 4, 16, 32, 64, 128] };
+const dots = { variant: [DOT], rows: [1, 2, 4, 8], lanes: [64, 32] };
+/** See `tiledMatmul`. `rows` × `columns` of a lane in a tile; `ahead`: the next slice is fetched while one is multiplied; `split`: of k. */
+const tiles = {
+  variant: [TILES],
+  ...{ tileRows: [128, 64, 32], tileColumns: [128, 64, 32], rows: [8, 4], columns: [8, 4] },
+  ...{ step: [16, 8, 32], ahead: [1, 0], split: [1, 2, 4, 8, 16] },
+};
+
+/** CPUs lose with tiles of any kind (10 GFLOP/s for 60): one is enough, for those without subgroups. */
+const cpuTile = {
+  ...{ variant: TILES, tileRows: 64, tileColumns: 64, rows: 8, columns: 4 },
+  ...{ step: 16, ahead: 0, split: 1 },
+};
+
+function valid(shape: MatmulShape, tuning: MatmulTuning, target: Target): boolean {
+  const { layout, few, wideA } = shape;
+  const { variant, rows, lanes } = tuning;
+  if (variant === BROADCAST) {
+    const strips = layout !== "TN" || !wideA || rows >= 4; // down A, rows are loaded four at a time
+    return target.subgroups && target.subgroupSize === lanes && rows <= 4 * lanes && strips;
+  }
+  if (variant === DOT) return layout === "NT" && few > 0 && few <= 8 && rows === few;
+  const onlyTile = Object.entries(cpuTile).every(([name, value]) => tuning[name] === value);
+  return validTiles(shape, tuning, target) && (target.class !== "software" || onlyTile);
 }
 
 /**
  * On a CPU the fewest loads per multiplication win, whatever the shape; on a GPU shared memory and enough lanes. 32 rows
  * take twice as long to compile as 16; they gain 10 to 20% under NN and TN, nothing under NT.
  */
-function pick({ layout, few, wideA, wideB, wideC, tail }: MatmulShape, target: Target): MatmulTuning {
+function pick(shape: MatmulShape, target: Target, rounded?: Uniforms): MatmulTuning {
+  const { layout, few, wideA, wideB, wideC, tail } = shape;
   const { subgroupSize: lanes } = target;
   if (target.class === "software" && target.subgroups && lanes >= 4) {
     const tall = layout !== "NT" && wideA && wideB && wideC && !tail && lanes >= 8;
     return { variant: BROADCAST, rows: few || (tall ? 32 : 16), lanes };
   }
   if (layout === "NT" && few > 0 && few <= 8) return { variant: DOT, rows: few, lanes: 64 };
-  return { variant: TILES, rows: 8, lanes: (TILE / 8) ** 2 };
+  return target.class === "software" ? cpuTile : pickTiles(shape, target, rounded);
 }
 
-function workgroups(_: MatmulShape, { variant, rows, lanes }: MatmulTuning, { m, n, batch }: Uniforms): Workgroups {
+const FILL = 128; // workgroups that keep a large GPU busy
+const LEAST_K = 512; // steps of k that a workgroup should have where k is split
+const MOST_PARTS = 2 ** 24; // elements of partial sums
+
+/** The largest tile that gives enough workgroups, k being split where it is long; two slices where shared memory holds them. */
+function pickTiles(shape: MatmulShape, target: Target, { m, n, k, batch }: Uniforms = large): MatmulTuning {
+  const choices = standardTiles.map((tile) => {
+    const groups = Math.ceil(m / tile.tileRows) * Math.ceil(n / tile.tileColumns) * batch;
+    const enough = (split: number) => groups * split >= FILL;
+    const useful = (split: number) => split === 1 || (k / split >= LEAST_K && m * n * batch * split <= MOST_PARTS);
+    const splits = tiles.split.filter(useful);
+    const split = splits.find(enough) ?? splits[splits.length - 1];
+    const tuning = { variant: TILES, ...tile, step: 16, ahead: 1, split };
+    const fitting = validTiles(shape, tuning, target) ? tuning : { ...tuning, ahead: 0 };
+    return { tuning: fitting, enough: enough(split) };
+  });
+  return (choices.find(({ enough }) => enough) ?? choices[choices.length - 1]).tuning;
+}
+
+const large: Uniforms = { m: 4096, n: 4096, k: 4096, batch: 1 };
+const standardTiles = [
+  { tileRows: 128, tileColumns: 128, rows: 8, columns: 8 },
+  { tileRows: 64, tileColumns: 64, rows: 8, columns: 4 },
+  { tileRows: 32, tileColumns: 32, rows: 4, columns: 4 },
+];
+
+function workgroups(_: MatmulShape, tuning: MatmulTuning, { m, n, batch }: Uniforms): Workgroups {
+  const { variant, rows, lanes, tileRows, tileColumns, split } = tuning;
   if (variant === BROADCAST) return [Math.ceil(n / (4 * lanes)), Math.ceil(m / rows), batch];
-  if (variant === TILES) return [Math.ceil(n / TILE), Math.ceil(m / TILE), batch];
+  if (variant === TILES) return [Math.ceil(n / tileColumns), Math.ceil(m / tileRows), batch * split];
   const groups = m === 0 ? 0 : Math.ceil(n / 4);
   return [Math.min(groups, MAX_GROUPS), Math.ceil(groups / MAX_GROUPS), batch];
 }
@@ -96,12 +153,9 @@ const bytesOf = (type: Scalar) => (type === "f16" ? 2 : 4);
 /** C [batch, m, n] = alpha · op(A) · op(B) (+ bias) (+ residual) (+ C). Launch it through {@link matmulLaunch}. */
 export const matmul = kernel<MatmulShape, MatmulTuning>({
   name: "matmul",
-  bindings: ({ accumulate, bias, residual }) => ({
-    a: "read",
-    b: "read",
-    c: accumulate ? "update" : "write",
-    ...(bias ? { bias: "read" } : {}),
-    ...(residual ? { residual: "read" } : {}),
+  bindings: (shape, { split = 1 }) => ({
+    ...{ a: "read", b: "read" },
+    ...(split > 1 ? { parts: "write" } : epilogueBindings(shape)),
   }),
   types: ({ a, b, c, wideA, wideB, wideC }) => ({
     a: bindAs(wideA, a),
@@ -109,10 +163,11 @@ export const matmul = kernel<MatmulShape, MatmulTuning>({
     c: bindAs(wideC, c),
     bias: bindAs(wideC, "f32"),
     residual: bindAs(wideC, c),
+    parts: bindAs(wideC, "f32"),
   }),
   uniforms: { m: "u32", n: "u32", k: "u32", batch: "u32", strideA: "u32", strideB: "u32", alpha: "f32" },
   sizes: ["m", "n", "k", "batch"],
-  tuning: { variant: [BROADCAST, TILES, DOT], rows: [16, 32, 8, 4, 2, 1], lanes: [8, 4, 16, 32, 64, 128, 256] },
+  tuning: [broadcasts, tiles, dots],
   valid,
   pick,
   workgroups,
@@ -120,6 +175,14 @@ export const matmul = kernel<MatmulShape, MatmulTuning>({
     flops: 2 * m * n * k * batch,
     bytes: batch * (m * k * bytesOf(a) + n * k * bytesOf(b) + m * n * bytesOf(c) * (accumulate || residual ? 2 : 1)),
   }),
+  join: (shape, { split = 1 }) =>
+    split > 1
+      ? {
+          kernel: matmulJoin as unknown as Kernel,
+          shape: { ...shape, split },
+          bytes: ({ m, n, batch }) => 4 * split * batch * m * n,
+        }
+      : undefined,
   wgsl: (shape, tuning) => [broadcastMatmul, tiledMatmul, dotMatmul][tuning.variant](shape, tuning),
 });
 

@@ -1,3 +1,4 @@
+import type { Access, Scalar } from "../../framework/device/kernel.ts";
 import type { MatmulShape } from "../matmul.ts";
 
 /** 0, 1, … count - 1 */
@@ -8,20 +9,29 @@ export const sizes = "let m = u.m; let n = u.n; let k = u.k;";
 
 /**
  * WGSL `stripA(start, at, size)` and `stripB`: four elements from `at` (a multiple of 4) of the line that starts at element
- * `start` and has `size` elements. Those past the line's end are zero where the line runs along k, any number elsewhere.
+ * `start` and has `size` elements, as `type`. Those past the line's end are zero where the line runs along k, any number elsewhere.
  */
-export function strips({ layout, wideA, wideB }: MatmulShape): string {
-  return strip("A", "a", wideA, layout !== "TN") + strip("B", "b", wideB, layout === "NT");
+export function strips({ layout, wideA, wideB }: MatmulShape, type: Scalar = "f32"): string {
+  return strip("A", "a", wideA, layout !== "TN", type) + strip("B", "b", wideB, layout === "NT", type);
 }
 
-function strip(name: string, binding: string, wide: boolean, alongK: boolean): string {
-  const signature = `fn strip${name}(start: u32, at: u32, size: u32) -> vec4f`;
-  if (wide) return `${signature} { return vec4f(${binding}[(start + at) >> 2u]); }\n`;
+function strip(name: string, binding: string, wide: boolean, alongK: boolean, type: Scalar): string {
+  const signature = `fn strip${name}(start: u32, at: u32, size: u32) -> vec4<${type}>`;
+  if (wide) return `${signature} { return vec4<${type}>(${binding}[(start + at) >> 2u]); }\n`;
   const element = (i: number) => {
-    const value = `f32(${binding}[start + at + ${i}u])`;
-    return alongK ? `select(0.0, ${value}, at + ${i}u < size)` : value;
+    const value = `${type}(${binding}[start + at + ${i}u])`;
+    return alongK ? `select(${type}(), ${value}, at + ${i}u < size)` : value;
   };
-  return `${signature} { return vec4f(${range(4).map(element).join(", ")}); }\n`;
+  return `${signature} { return vec4<${type}>(${range(4).map(element).join(", ")}); }\n`;
+}
+
+/** What {@link store} binds. */
+export function epilogueBindings({ accumulate, bias, residual }: MatmulShape): Record<string, Access> {
+  return {
+    c: accumulate ? "update" : "write",
+    ...(bias ? { bias: "read" } : {}),
+    ...(residual ? { residual: "read" } : {}),
+  };
 }
 
 /** WGSL `store(row, column, v)`: four finished sums to c, scaled, biased, added; nothing outside [m, n] is touched. */

@@ -2,11 +2,12 @@ import { expect, test } from "bun:test";
 import type { Target } from "../../framework/device/kernel.ts";
 import { tuningSpace } from "../../framework/device/kernel.ts";
 import { type MatmulCall, matmul, matmulLaunch } from "../../kernels/matmul.ts";
-import { testGpu } from "./launch.ts";
+import { noise, testGpu } from "./launch.ts";
 import { call, errorOf, layouts } from "./matmulReference.ts";
+import { coveringPoints } from "./pairs.ts";
 
 const { target } = await testGpu();
-const portable: Target = { ...target, class: "portable" };
+const portable: Target = { ...target, class: "portable", sharedBytes: 32768 };
 
 /** Whole tiles, then sizes that no tile divides, many rows and few; some lines start at multiples of four, some do not. */
 const sizes = [
@@ -41,9 +42,74 @@ for (const [layout, m, n, k, variant] of [
   });
 
 test("every point of the tuning space equals float64", async () => {
-  for (const spec of [call("NT", 33, 68, 24), call("NT", 2, 68, 24)])
+  for (const spec of [call("NT", 33, 68, 24), call("NT", 2, 68, 24), call("NN", 36, 68, 24), call("TN", 36, 68, 24)])
     for (const tuning of tuningSpace(matmul, matmulLaunch(spec).shape, target))
       expect([tuning, await errorOf(matmul, spec, tuning)]).toEqual([tuning, expect.closeTo(0, 5)]);
+});
+
+/** Tiles whole and broken, by layout and alignment; the last two split into more parts than there are steps. */
+const tileSpecs = [
+  call("NN", 132, 140, 36),
+  call("NT", 132, 140, 36),
+  call("TN", 132, 140, 36, { batch: 2 }),
+  call("NN", 35, 70, 33, { accumulate: true, alpha: 2 }),
+  call("NT", 35, 70, 33, { bias: true, residual: true, batch: 2 }),
+  call("TN", 35, 70, 33),
+];
+const space = tuningSpace(matmul, matmulLaunch(tileSpecs[0]).shape, portable);
+const tilePoints = coveringPoints(
+  space.filter(({ variant }) => variant === 1),
+  12,
+);
+for (const [i, tuning] of tilePoints.entries()) {
+  const spec = tileSpecs[i % tileSpecs.length];
+  test(`${spec.layout} of ${spec.m} × ${spec.n} × ${spec.k} in tiles of ${JSON.stringify(tuning)} equals float64`, async () => {
+    expect(await errorOf(matmul, spec, tuning)).toBeLessThan(1e-5);
+  });
+}
+
+test.skipIf(!target.f16)("tiles of f16 are summed in f32, also where k is split", async () => {
+  const halves = { a: "f16", b: "f16" } as const;
+  for (const [i, split] of [1, 4].entries()) {
+    const tile = { variant: 1, tileRows: 32, tileColumns: 64, rows: 4, columns: 8, step: 16, ahead: 1 - i, split };
+    expect(await errorOf(matmul, call("NT", 36, 72, 260, halves), tile)).toBeLessThan(1e-4);
+    expect(await errorOf(matmul, call("TN", 33, 70, 33, { ...halves, c: "f16" }), tile)).toBeLessThan(1e-3);
+  }
+});
+
+test("a portable GPU gets large tiles for large products, smaller ones or a split k where those would not fill it", () => {
+  const picked = (layout: MatmulCall["layout"], m: number, n: number, k: number, from = portable) => {
+    const { tileRows, split, ahead } = matmul.pick!(matmulLaunch(call(layout, m, n, k)).shape, from, {
+      m,
+      n,
+      k,
+      batch: 1,
+    });
+    return [tileRows, split, ahead];
+  };
+  expect(picked("NN", 4096, 4096, 4096)).toEqual([128, 1, 1]);
+  expect(picked("NT", 2048, 512, 512)).toEqual([64, 1, 1]);
+  expect(picked("NT", 128, 512, 512)).toEqual([32, 1, 1]);
+  expect(picked("TN", 512, 512, 16384)).toEqual([128, 8, 1]);
+  expect(picked("NN", 4096, 4096, 4096, { ...portable, sharedBytes: 16384 })).toEqual([128, 1, 0]);
+});
+
+test("a split product leaves no buffer behind, and gives the same bits each time", async () => {
+  const gpu = await testGpu();
+  const { kernel, shape, uniforms } = matmulLaunch(call("TN", 32, 32, 64, { strideA: 0, strideB: 0 }));
+  const tuning = { variant: 1, tileRows: 32, tileColumns: 32, rows: 4, columns: 4, step: 8, ahead: 0, split: 4 };
+  const views = Object.fromEntries(
+    [..."abc"].map((name) => [name, { block: gpu.alloc(8192), offset: 0, bytes: name === "c" ? 4096 : 8192 }]),
+  );
+  for (const name of "ab") gpu.write(views[name], noise(2048, name.charCodeAt(0)));
+  const live = gpu.pool.stats.liveBuffers;
+  const run = async () => {
+    gpu.launch(kernel, views, shape, uniforms, tuning);
+    return [...new Uint32Array(await gpu.read(views.c))];
+  };
+  expect(await run()).toEqual(await run());
+  expect(gpu.pool.stats.liveBuffers).toBe(live);
+  for (const { block } of Object.values(views)) gpu.release(block);
 });
 
 test("the tuning space holds every variant that the adapter can run", () => {
