@@ -2,6 +2,7 @@ import { afterAll, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { collect, releaseLaunches } from "../../framework/device/collect.ts";
 import { Winners } from "../../framework/device/winners.ts";
 import { autotune, CausalLM, manualSeed, optim, randomState, scope } from "../../framework/index.ts";
 import { tuneStep } from "../../framework/run/index.ts";
@@ -12,27 +13,39 @@ const LONG = 120_000; // kernels are compiled
 const folder = mkdtempSync(join(tmpdir(), "micromind-autotune-"));
 afterAll(() => {
   rmSync(folder, { recursive: true });
-  optimizer.dispose();
-  model.dispose();
+  dispose();
 });
 
-manualSeed(1);
-const model = new CausalLM({
-  ...{ vocab_size: 40, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1 },
-  ...{ intermediate_size: 24, max_position_embeddings: 16 },
-});
-const optimizer = new optim.AdamW(model.namedParameters());
 const tokens = [Int32Array.from({ length: 12 }, (_, i) => i % 5), Int32Array.from({ length: 12 }, (_, i) => i % 7)];
-const step = () =>
-  scope(() => {
-    optimizer.zeroGrad();
-    const loss = model.loss(tokens, tokens);
-    loss.backward();
-    optimizer.step({ clip: 1, loss });
-    return loss;
+
+/** A model, its optimizer, and a training step. */
+function training(precision: optim.Precision) {
+  manualSeed(1);
+  const model = new CausalLM({
+    ...{ vocab_size: 40, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1 },
+    ...{ intermediate_size: 24, max_position_embeddings: 16 },
   });
-const everything = async () =>
-  Promise.all([...model.parameters(), ...optimizer.state().values()].map(async (t) => [...(await t.data())]));
+  model.model.precision = precision;
+  const optimizer = new optim.AdamW(model.namedParameters(), { precision });
+  const { gradientScale } = optimizer;
+  const step = () =>
+    scope(() => {
+      optimizer.zeroGrad();
+      const loss = model.loss(tokens, tokens, { gradientScale });
+      loss.backward();
+      optimizer.step({ clip: 1, loss });
+      return loss;
+    });
+  const everything = async () =>
+    Promise.all([...model.parameters(), ...optimizer.state().values()].map(async (t) => [...(await t.data())]));
+  const dispose = () => {
+    optimizer.dispose();
+    model.dispose();
+  };
+  return { step, everything, dispose };
+}
+
+const { step, everything, dispose } = training("f32");
 
 test(
   "autotune measures a step's kernels and changes nothing of the training",
@@ -62,6 +75,23 @@ test("steps after it make no pipeline and no bind group once their buffers have 
   await gpu.finish();
   expect(gpu.stats).toMatchObject({ pipelines, bindGroupsCreated });
 });
+
+test.each(["f32", "f16"] as const)(
+  "a step collected before the first one leaves no trace in %s",
+  async (precision) => {
+    if (precision === "f16" && !gpu.target.f16) return;
+    const states = [];
+    for (const collected of [true, false]) {
+      const fresh = training(precision);
+      if (collected) releaseLaunches(gpu, await collect(gpu, () => fresh.step().dispose()));
+      for (let i = 0; i < 2; i++) fresh.step().dispose();
+      states.push(await fresh.everything());
+      fresh.dispose();
+    }
+    expect(states[0]).toEqual(states[1]);
+  },
+  LONG,
+);
 
 test("without a store of winners, as under MICROMIND_TUNE=off, nothing is measured", async () => {
   gpu.winners = undefined;
