@@ -4,24 +4,36 @@ import { kernel, linearIndex, linearWorkgroups } from "../framework/device/kerne
  * One AdamW step over a flat buffer, with decoupled weight decay and bias correction. `control` is { gradient's scale, norm, whether
  * the step counts, updates so far }: a step that does not count changes nothing. Loshchilov & Hutter 2017, arXiv:1711.05101
  */
-export const adamw = kernel({
+export const adamw = kernel<Record<never, never>, { wide: number; lanes: number }>({
   name: "adamw",
   bindings: { p: "update", g: "read", m: "update", v: "update", control: "read" },
+  types: (_, { wide }) => {
+    const type = wide ? "vec4f" : "f32";
+    return { p: type, g: type, m: type, v: type };
+  },
   uniforms: { n: "u32", learningRate: "f32", beta1: "f32", beta2: "f32", eps: "f32", weightDecay: "f32" },
-  workgroups: (_: Record<never, never>, __, { n }) => (n === 0 ? [0] : linearWorkgroups(Math.ceil(n / 64))),
+  sizes: ["n"],
+  tuning: { wide: [1, 0], lanes: [64, 128, 256] },
+  workgroups: (_, { wide, lanes }, { n }) => (n === 0 ? [0] : linearWorkgroups(Math.ceil(n / (wide ? 4 : 1) / lanes))),
   cost: (_, { n }) => ({ flops: 14 * n, bytes: 28 * n }),
-  wgsl: () => `
-    @compute @workgroup_size(64)
+  wgsl: (_, { wide, lanes }) => {
+    // A buffer ends with a whole vector; what lies behind n keeps its value.
+    const store = (to: string, value: string) =>
+      wide ? `${to}[i] = select(${to}[i], ${value}, vec4u(0, 1, 2, 3) + i * 4u < vec4u(u.n));` : `${to}[i] = ${value};`;
+    return `
+    @compute @workgroup_size(${lanes})
     fn main(${linearIndex.params}) {
-      let i = ${linearIndex.group} * 64u + lane;
-      if (i >= u.n || control[2] == 0.0) { return; }
+      let i = ${linearIndex.group} * ${lanes}u + lane;
+      if (i${wide ? " * 4u" : ""} >= u.n || control[2] == 0.0) { return; }
       let gradient = g[i] * control[0];
       let first = u.beta1 * m[i] + (1.0 - u.beta1) * gradient;
       let second = u.beta2 * v[i] + (1.0 - u.beta2) * gradient * gradient;
-      m[i] = first;
-      v[i] = second;
       let unbias1 = 1.0 - pow(u.beta1, control[3]);
       let unbias2 = sqrt(1.0 - pow(u.beta2, control[3]));
-      p[i] = p[i] * (1.0 - u.learningRate * u.weightDecay) - u.learningRate / unbias1 * first / (sqrt(second) / unbias2 + u.eps);
-    }`,
+      let next = p[i] * (1.0 - u.learningRate * u.weightDecay) - u.learningRate / unbias1 * first / (sqrt(second) / unbias2 + u.eps);
+      ${store("m", "first")}
+      ${store("v", "second")}
+      ${store("p", "next")}
+    }`;
+  },
 });

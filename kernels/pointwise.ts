@@ -14,16 +14,22 @@ export interface PointwiseShape {
   update: boolean;
 }
 
-const LANES = 64;
+export interface PointwiseTuning {
+  [name: string]: number;
+  lanes: number;
+  /** Flat only: elements, or vectors, of a lane, the workgroup's lanes side by side. */
+  items: number;
+}
+
 const names = ["a", "b", "c"];
 
 /**
  * y = expr(a, b, c), element by element, the operands broadcast, permuted or sliced by strides; y too may be walked by strides
  * (then elements between stay as they are). One pipeline per expression serves all sizes.
  */
-export const pointwise = kernel({
+export const pointwise = kernel<PointwiseShape, PointwiseTuning>({
   name: "pointwise",
-  bindings: ({ types, update }: PointwiseShape) => ({
+  bindings: ({ types, update }) => ({
     ...Object.fromEntries(operandTypes(types).map((_, i) => [names[i], "read" as const])),
     y: update ? ("update" as const) : ("write" as const),
   }),
@@ -45,20 +51,29 @@ export const pointwise = kernel({
     cAt: "u32",
     yAt: "u32",
   },
-  workgroups: ({ rank, vec4 }, _, { n }) =>
-    n === 0 ? [0] : linearWorkgroups(Math.ceil(n / (rank === 0 && vec4 ? 4 : 1) / LANES)),
+  sizes: ["n"],
+  tuning: { lanes: [64, 128, 256], items: [1, 2, 4] },
+  valid: ({ rank }, { items }) => rank === 0 || items === 1,
+  // A workgroup has a price on a CPU: few large ones take two thirds of the time there.
+  pick: ({ rank }, target) =>
+    target.class === "software" && rank === 0 ? { lanes: 256, items: 4 } : { lanes: 64, items: 1 },
+  workgroups: ({ rank, vec4 }, { lanes, items }, { n }) =>
+    n === 0 ? [0] : linearWorkgroups(Math.ceil(n / (rank === 0 && vec4 ? 4 : 1) / (lanes * items))),
   cost: ({ types }, { n }) => ({
     flops: n,
     bytes: n * [...operandTypes(types), resultType(types)].reduce((sum, t) => sum + (t === "f16" ? 2 : 4), 0),
   }),
-  wgsl: (shape) => `
+  wgsl: (shape, { lanes, items }) => `
     ${helpers(shape.expr)}
     fn f(${parameters(shape)}) -> ${resultType(shape.types)} { return ${resultType(shape.types)}(${shape.expr}); }
 
-    @compute @workgroup_size(${LANES})
+    @compute @workgroup_size(${lanes})
     fn main(${linearIndex.params}) {
-      let i = ${linearIndex.group} * ${LANES}u + lane;
-      ${shape.rank > 0 ? strided(shape) : shape.vec4 ? four(shape) : one(shape)}
+      let first = ${linearIndex.group} * ${lanes * items}u + lane;
+      ${items > 1 ? `for (var item = 0u; item < ${items}u + (u.n >> 31u); item++)` : ""} {
+        let i = first${items > 1 ? ` + item * ${lanes}u` : ""};
+        ${shape.rank > 0 ? strided(shape) : shape.vec4 ? four(shape) : one(shape)}
+      }
     }`,
 });
 

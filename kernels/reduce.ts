@@ -11,7 +11,6 @@ export interface ReduceShape {
   together: boolean;
 }
 
-const LANES = 64;
 const start: Record<Reduction, string> = {
   sum: "0",
   sumSquares: "0",
@@ -25,28 +24,34 @@ const start: Record<Reduction, string> = {
  * Reduces the middle axis of x [outer, length, inner] in pieces of `piece` elements: y [outer, pieces, inner]. A sum of
  * millions is made in two launches, so that it stays parallel, and in a fixed order, so that it stays the same.
  */
-export const reduce = kernel({
+export const reduce = kernel<ReduceShape, { lanes: number }>({
   name: "reduce",
   bindings: { x: "read", y: "write" },
-  types: ({ x, y }: ReduceShape) => ({ x, y }),
+  types: ({ x, y }) => ({ x, y }),
   uniforms: { outer: "u32", length: "u32", inner: "u32", piece: "u32", pieces: "u32" },
-  workgroups: ({ together }, _, { outer, inner, pieces }) => {
+  sizes: ["outer", "length", "inner", "piece"],
+  tuning: { lanes: [64, 32, 128, 256, 16, 8] },
+  // A CPU's barriers are dear: 8 lanes a row were 2 to 3 times as fast there as 64.
+  pick: ({ together }, target, { piece } = { piece: 1024 }) => ({
+    lanes: !together ? 64 : target.class === "software" ? 8 : piece > 1024 ? 256 : 64,
+  }),
+  workgroups: ({ together }, { lanes }, { outer, inner, pieces }) => {
     const rows = outer * inner * pieces;
-    return rows === 0 ? [0] : linearWorkgroups(together ? rows : Math.ceil(rows / LANES));
+    return rows === 0 ? [0] : linearWorkgroups(together ? rows : Math.ceil(rows / lanes));
   },
   cost: (_, { outer, length, inner }) => ({ flops: outer * length * inner, bytes: 4 * outer * length * inner }),
-  wgsl: (shape) => {
+  wgsl: (shape, { lanes }) => {
     const type = shape.x === "f16" ? "f32" : shape.x;
     const arg = shape.op.startsWith("arg");
     // Compilers may take v != v for false; bits they do not.
     const nan = `fn isNaN(v: ${type}) -> bool { return ${type === "f32" ? "(bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u" : "false"}; }`;
     return `
     ${shape.op.startsWith("sum") ? "" : nan}
-    ${shape.together ? `var<workgroup> values: array<${type}, ${LANES}>; var<workgroup> places: array<u32, ${LANES}>;` : ""}
+    ${shape.together ? `var<workgroup> values: array<${type}, ${lanes}>; var<workgroup> places: array<u32, ${lanes}>;` : ""}
 
-    @compute @workgroup_size(${LANES})
+    @compute @workgroup_size(${lanes})
     fn main(${linearIndex.params}) {
-      let row = ${shape.together ? linearIndex.group : `${linearIndex.group} * ${LANES}u + lane`};
+      let row = ${shape.together ? linearIndex.group : `${linearIndex.group} * ${lanes}u + lane`};
       if (row >= u.outer * u.pieces * u.inner) { return; }
       let column = row % u.inner;
       let part = (row / u.inner) % u.pieces;
@@ -54,11 +59,11 @@ export const reduce = kernel({
       let end = min((part + 1u) * u.piece, u.length);
       var value = ${initial(shape.op, type)};
       var place = part * u.piece;
-      for (var k = part * u.piece + ${shape.together ? "lane" : "0u"}; k < end; k += ${shape.together ? `${LANES}u` : "1u"}) {
+      for (var k = part * u.piece + ${shape.together ? "lane" : "0u"}; k < end; k += ${shape.together ? `${lanes}u` : "1u"}) {
         let v = ${type}(x[base + k * u.inner]);
         ${step(shape.op, "v", "k")}
       }
-      ${shape.together ? tree(shape) : `y[row] = ${shape.y}(${arg ? "place" : "value"});`}
+      ${shape.together ? tree(shape, lanes) : `y[row] = ${shape.y}(${arg ? "place" : "value"});`}
     }`;
   },
 });
@@ -89,7 +94,7 @@ function step(op: Reduction, v: string, k: string): string {
 }
 
 /** Joins the lanes' results in a fixed order; between equals the earlier place wins. */
-function tree({ op, y }: ReduceShape): string {
+function tree({ op, y }: ReduceShape, lanes: number): string {
   const arg = op.startsWith("arg");
   const wins = op.endsWith("max") ? ">" : "<";
   const join = op.startsWith("sum")
@@ -99,7 +104,7 @@ function tree({ op, y }: ReduceShape): string {
   return `
       values[lane] = value;
       places[lane] = place;
-      for (var half = ${LANES / 2}u; half > 0u; half /= 2u) {
+      for (var half = ${lanes / 2}u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if (lane < half) { ${join} }
       }

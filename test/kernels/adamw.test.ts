@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
+import { tuningSpace } from "../../framework/device/kernel.ts";
 import { adamw } from "../../kernels/adamw.ts";
-import { noise, runKernel, worst } from "./launch.ts";
+import { noise, runKernel, testGpu, worst } from "./launch.ts";
 
 const uniforms = { learningRate: 0.01, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1 };
 const MARK = 77;
@@ -24,6 +25,16 @@ test.each([1, 67, 1031])("a step of %p parameters equals float64 and writes noth
   });
   for (const name of ["p", "m", "v"] as const)
     expect(worst(out[name], [...expected.map((e) => e[name]), MARK])).toBeLessThan(1e-5);
+});
+
+test("every point of the tuning space gives the same bits", async () => {
+  const given = arrays(67, [0.5, 9, 1, 4]);
+  const points = tuningSpace(adamw, {}, (await testGpu()).target);
+  const outs = [];
+  for (const tuning of points)
+    outs.push(await runKernel(adamw, given, ["p", "m", "v"], {}, { n: 67, ...uniforms }, tuning));
+  expect(points.length).toBe(6);
+  for (const out of outs) expect(out).toEqual(outs[0]);
 });
 
 test("a step that does not count changes nothing", async () => {

@@ -39,6 +39,25 @@ for (const [op, f] of Object.entries(of)) {
   );
 }
 
+test.each([true, false])(
+  "every number of lanes gives the same maximum and near the same sum (together: %p)",
+  async (together) => {
+    const x = noise(3 * 333, 1);
+    const sums = [0, 1, 2].map((row) => x.subarray(row * 333, (row + 1) * 333).reduce((a, b) => a + b, 0));
+    const tops = [0, 1, 2].map((row) => Math.max(...x.subarray(row * 333, (row + 1) * 333)));
+    const sizes = { outer: 3, length: 333, inner: 1, piece: 333, pieces: 1 };
+    for (const [op, expected] of [
+      ["sum", sums],
+      ["max", tops],
+    ] as const)
+      for (const lanes of [8, 16, 32, 64, 128, 256]) {
+        const shape = { op, x: "f32", y: "f32", together } as const;
+        const { y } = await runKernel(reduce, { x, y: new Float32Array(3) }, ["y"], shape, sizes, { lanes });
+        expect([lanes, worst(y, expected)]).toEqual([lanes, expect.closeTo(0, 5)]);
+      }
+  },
+);
+
 test.each([true, false])("argmax gives the first of equals (lanes together: %p)", async (together) => {
   const x = new Float32Array(300);
   x[5] = x[70] = x[290] = 3;
