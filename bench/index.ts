@@ -1,6 +1,6 @@
 /**
- * Measures kernels, a training step, or the engine's steadiness on this machine's adapter.
- *   bun bench [name ...] [--json] [--step] [--soak] [--peers] [--tune]
+ * Measures kernels, a training step, generation, or the engine's steadiness on this machine's adapter.
+ *   bun bench [name ...] [--json] [--step] [--decode] [--soak] [--peers] [--tune]
  */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -9,6 +9,7 @@ import { summary } from "../framework/device/open.ts";
 import { init, optim, shutdown } from "../framework/index.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import type { KernelCase } from "./case.ts";
+import { benchDecode } from "./decode.ts";
 import { dryGpu } from "./dryDevice.ts";
 import { measureCase } from "./kernel.ts";
 import { planMemory, printPlan } from "./memory.ts";
@@ -23,6 +24,7 @@ const help = `Measures kernels on this machine's adapter.
   bun bench                 all benches
   bun bench matmul rope     those whose name holds one of the words
   bun bench --step          a training step, kernel by kernel: --preset tiny --batch 8 --length 128 --precision f16
+  bun bench --decode        tokens per second in generation: --preset tiny --streams 1,8,64 --length 128 --tokens 128
   bun bench --memory        what a training step holds on the device, by kind; computes nothing, so any machine can tell:
                             --preset micromind-26m --batch 32 --length 512 --checkpointing
   bun bench --peers         the same training steps and attention by jax-js and TensorFlow.js, side by side;
@@ -38,13 +40,17 @@ adapter reaches at best here, in matrix multiplication or in moving memory, whic
 DEBUG=2 prints the WGSL of every kernel.`;
 
 const args = parseArgs(process.argv.slice(2), {
-  boolean: ["json", "step", "help", "list", "soak", "memory", "checkpointing", "tune", "dry"],
-  string: ["preset", "batch", "length", "peers", "sizes", "budget", "precision"],
-  default: { preset: "tiny", batch: "8", length: "128", precision: "f32", sizes: "", budget: "120" },
+  boolean: ["json", "step", "decode", "help", "list", "soak", "memory", "checkpointing", "tune", "dry"],
+  string: ["preset", "batch", "length", "streams", "tokens", "peers", "sizes", "budget", "precision"],
+  default: {
+    ...{ preset: "tiny", batch: "8", length: "128", streams: "1,8,64", tokens: "128", precision: "f32" },
+    ...{ sizes: "", budget: "120" },
+  },
 }) as unknown as {
   _: (string | number)[];
   json: boolean;
   step: boolean;
+  decode: boolean;
   help: boolean;
   list: boolean;
   soak: boolean;
@@ -59,6 +65,8 @@ const args = parseArgs(process.argv.slice(2), {
   peers?: string;
   sizes: string;
   budget: string;
+  streams: string;
+  tokens: string;
 };
 
 const here = import.meta.dirname;
@@ -79,7 +87,7 @@ if (args.list) {
   console.log(files.map((f) => f.replace(".bench.ts", "")).join("\n"));
   process.exit(0);
 }
-if (wanted.length && chosen.length === 0 && !args.step && !args.soak) {
+if (wanted.length && chosen.length === 0 && !args.step && !args.decode && !args.soak) {
   console.error(`bench: nothing is called ${wanted.join(" or ")}; bun bench --list shows what there is`);
   process.exit(2);
 }
@@ -119,6 +127,15 @@ if (args.soak) {
   console.log(JSON.stringify(result));
   shutdown();
   process.exit(result.flat ? 0 : 1);
+}
+
+if (args.decode) {
+  const streams = args.streams.split(",").map(Number);
+  const options = { preset: args.preset, streams, length: Number(args.length), tokens: Number(args.tokens) };
+  const rows = await benchDecode(options, say);
+  console.log(JSON.stringify({ adapter: gpu.name, rows }));
+  shutdown();
+  process.exit(0);
 }
 
 const isHardware = gpu.target.class !== "software";

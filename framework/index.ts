@@ -9,7 +9,7 @@ export { type OpDefinition, op } from "./autograd/op.ts";
 export * from "./device/errors.ts";
 export { CausalLM, type ForwardOptions, type LossOptions, type Tokens } from "./model/causalLM.ts";
 export { type ModelConfig, modelConfig, presets } from "./model/config.ts";
-export type { GenerateOptions } from "./model/generate.ts";
+export type { GeneratedToken, GenerateOptions } from "./model/generate.ts";
 export { loadModel, saveModel } from "./model/load.ts";
 export * as nn from "./nn/index.ts";
 export { dropout, swiglu } from "./ops/activation.ts";

@@ -14,16 +14,17 @@ import {
 /**
  * From the joint projection qkv [tokens, heads + 2 · kvHeads, headDim] to what attention takes: q [tokens, heads, headDim], and k
  * and v [.., kvHeads, headDim]; q and k normalised by head (RMS, weights qNorm and kNorm [headDim]) and turned by the rotary
- * table [positions, headDim / 2, 2]. Token t of batch row b goes to row `b · capacity + start + t` of k and v, so that they may be a cache.
+ * table [positions, headDim / 2, 2]. Token t of batch row b goes to row `b · capacity + start + t` of k and v, so that they may be a
+ * cache; or to that of its position instead of `start + t`, where it is dropped past the capacity.
  * Zhang & Sennrich 2019, arXiv:1910.07467; Su et al. 2021, arXiv:2104.09864
  */
 export const qkvHeads = kernel<HeadsShape, HeadsTuning>({
   name: "qkvHeads",
-  bindings: ({ norm, rotary, positions }) => ({
+  bindings: ({ norm, rotary, positions, byPosition }) => ({
     qkv: "read",
     ...(norm ? { qNorm: "read" as const, kNorm: "read" as const } : {}),
     ...(rotary ? { table: "read" as const } : {}),
-    ...(rotary && positions ? { position: "read" as const } : {}),
+    ...(positions && (rotary || byPosition) ? { position: "read" as const } : {}),
     q: "write",
     k: "write",
     v: "write",
@@ -45,7 +46,7 @@ export const qkvHeads = kernel<HeadsShape, HeadsTuning>({
     bytes: 2 * (dtype === "f16" ? 2 : 4) * tokens * (heads + 2 * kvHeads) * headDim,
   }),
   wgsl: (shape, tuning) => {
-    const { heads, kvHeads, headDim, norm, rotary, dtype } = shape;
+    const { heads, kvHeads, headDim, norm, rotary, byPosition, dtype } = shape;
     const { lanes, share } = tuning;
     const [quads, half] = [headDim / 4, headDim / 8];
     const pairs = half / share;
@@ -76,8 +77,9 @@ export const qkvHeads = kernel<HeadsShape, HeadsTuning>({
         `let a = vec4f(qkv[source + j]); let b = vec4f(qkv[source + j + ${half}u]); low[i] = a; high[i] = b; ${norm ? "squares += a * a + b * b;" : ""}`,
       )}
       ${norm ? `let r = inverseSqrt(allSum(dot(squares, vec4f(1.0)), lane) / ${headDim}.0 + u.eps);` : ""}
-      let row = token / u.length * u.capacity + u.start + token % u.length;
-      if (own >= u.tokens) { return; }
+      let place = ${byPosition ? "u32(position[token])" : "u.start + token % u.length"};
+      let row = token / u.length * u.capacity + place;
+      if (own >= u.tokens${byPosition ? ` || (head >= ${heads}u && place >= u.capacity)` : ""}) { return; }
       if (head >= ${heads + kvHeads}u) {
         ${write("v", `row * ${kvHeads}u + head - ${heads + kvHeads}u`)}
         return;

@@ -51,22 +51,35 @@ type Options = Pick<
   "maxNewTokens" | "temperature" | "topK" | "topP" | "repetitionPenalty" | "seed"
 >;
 
+/** A text's tokens, as documents begin in training. */
+function tokensOf(tokenizer: Tokenizer, text: string): number[] {
+  const { bosTokenId: bos } = tokenizer;
+  return [...(bos === undefined ? [] : [bos]), ...tokenizer.encode(text, { addSpecialTokens: false })];
+}
+
+function stopOf({ eosTokenId: eos }: Tokenizer): number[] {
+  return eos === undefined ? [] : [eos];
+}
+
 /** Prints the prompt and what the model makes of it as it comes; whole characters only. */
 async function continueText(model: CausalLM, tokenizer: Tokenizer, prompt: string, options: Options): Promise<void> {
-  const { bosTokenId: bos, eosTokenId: eos } = tokenizer;
-  const ids = [...(bos === undefined ? [] : [bos]), ...tokenizer.encode(prompt, { addSpecialTokens: false })];
+  const ids = tokensOf(tokenizer, prompt);
   const text = tokenizer.decodeStream({ skipSpecialTokens: true });
   process.stdout.write(`\n${prompt}`);
   const start = performance.now();
-  let [first, made] = [0, 0];
-  for await (const id of model.generate(ids, { ...options, stop: eos === undefined ? [] : [eos] })) {
-    if (made++ === 0) first = performance.now();
+  let [first, last, made] = [0, 0, 0];
+  for await (const id of model.generate(ids, { ...options, stop: stopOf(tokenizer) })) {
+    last = performance.now();
+    if (made++ === 0) first = last;
     process.stdout.write(text.push(id));
   }
   process.stdout.write(text.end());
-  const seconds = (performance.now() - first) / 1000;
-  const rate = made > 1 ? `${((made - 1) / seconds).toFixed(0)} tokens/s, ` : "";
-  console.log(`\n  [${made} tokens, ${rate}first after ${((first || performance.now()) - start).toFixed(0)} ms]`);
+  const rate = (tokens: number, ms: number) => `${((tokens / ms) * 1000).toFixed(0)} tokens/s`;
+  const decode = made > 1 ? `, ${rate(made - 1, last - first)}` : "";
+  const wait = (first || performance.now()) - start;
+  console.log(
+    `\n  [${made} tokens${decode}; prompt of ${ids.length} in ${wait.toFixed(0)} ms, ${rate(ids.length, wait)}]`,
+  );
 }
 
 interface Fact {
@@ -83,29 +96,33 @@ async function askFacts(model: CausalLM, tokenizer: Tokenizer): Promise<void> {
   const facts = lines.map((line) => JSON.parse(line) as Fact);
   const bar = progressBar("asking", facts.length, { unit: "facts" });
   const kinds = new Map<string, { right: number; asked: number }>();
-  for (const [i, { prompt, answer, kind }] of facts.entries()) {
-    const { bosTokenId: bos, eosTokenId: eos } = tokenizer;
-    const ids = [...(bos === undefined ? [] : [bos]), ...tokenizer.encode(prompt, { addSpecialTokens: false })];
-    const made: number[] = [];
-    const room = tokenizer.encode(answer).length + 4;
-    for await (const id of model.generate(ids, {
-      maxNewTokens: room,
-      temperature: 0,
-      stop: eos === undefined ? [] : [eos],
-    }))
-      made.push(id);
-    const kindOf = kinds.get(kind) ?? { right: 0, asked: 0 };
-    kinds.set(kind, {
-      asked: kindOf.asked + 1,
-      right: kindOf.right + Number(tokenizer.decode(made).trim().startsWith(answer)),
-    });
-    bar.update(i + 1);
+  const start = performance.now();
+  let tokens = 0;
+  const together = 32;
+  for (let at = 0; at < facts.length; at += together) {
+    const asked = facts.slice(at, at + together);
+    const rooms = asked.map(({ answer }) => tokenizer.encode(answer).length + 4);
+    const made: number[][] = asked.map(() => []);
+    for await (const { row, token } of model.generateBatch(
+      asked.map(({ prompt }) => tokensOf(tokenizer, prompt)),
+      { maxNewTokens: Math.max(...rooms), temperature: 0, stop: stopOf(tokenizer) },
+    ))
+      made[row].push(token);
+    for (const [row, { answer, kind }] of asked.entries()) {
+      const text = tokenizer.decode(made[row].slice(0, rooms[row])).trim();
+      const before = kinds.get(kind) ?? { right: 0, asked: 0 };
+      kinds.set(kind, { asked: before.asked + 1, right: before.right + Number(text.startsWith(answer)) });
+    }
+    tokens += made.flat().length;
+    bar.update(at + asked.length);
   }
   bar.finish();
+  const seconds = (performance.now() - start) / 1000;
   const all = [...kinds.values()];
   const [right, asked] = [all.reduce((sum, k) => sum + k.right, 0), all.reduce((sum, k) => sum + k.asked, 0)];
   for (const [kind, k] of kinds) console.log(`  ${kind}: ${k.right} of ${k.asked}`);
   console.log(`${right} of ${asked} facts right (${((100 * right) / asked).toFixed(1)}%)`);
+  console.log(`  [${tokens} tokens, ${(tokens / seconds).toFixed(0)} tokens/s]`);
 }
 
 /** Lines from the keyboard until Ctrl-D or an empty line. */

@@ -235,23 +235,19 @@ await main(async () => {
     return { valLoss: nats / tokens, bitsPerByte: nats / Math.LN2 / bytes };
   }
 
-  /** The run's prompts, continued. */
+  /** The run's prompts, continued together. */
   async function* samples(): AsyncGenerator<{ prompt: string; text: string }> {
     const { tokens: maxNewTokens, temperature, prompts } = config.sample;
     const { bosTokenId: bos, eosTokenId: eos } = tokenizer;
-    for (const prompt of prompts) {
-      const ids = [...(bos === undefined ? [] : [bos]), ...tokenizer.encode(prompt, { addSpecialTokens: false })];
-      const text = tokenizer.decodeStream({ skipSpecialTokens: true });
-      let continued = "";
-      for await (const id of model.generate(ids, {
-        maxNewTokens,
-        temperature,
-        seed,
-        stop: eos === undefined ? [] : [eos],
-      }))
-        continued += text.push(id);
-      yield { prompt, text: continued };
-    }
+    const ids = prompts.map((prompt) => [
+      ...(bos === undefined ? [] : [bos]),
+      ...tokenizer.encode(prompt, { addSpecialTokens: false }),
+    ]);
+    const texts = prompts.map(() => ({ stream: tokenizer.decodeStream({ skipSpecialTokens: true }), text: "" }));
+    const options = { maxNewTokens, temperature, seed, stop: eos === undefined ? [] : [eos] };
+    for await (const { row, token } of model.generateBatch(ids, options))
+      texts[row].text += texts[row].stream.push(token);
+    for (const [row, prompt] of prompts.entries()) yield { prompt, text: texts[row].text };
   }
 });
 

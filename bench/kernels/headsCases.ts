@@ -5,7 +5,16 @@ export const headsCases = [
   { tokens: 1024, heads: 4, kvHeads: 2, headDim: 32 },
   { tokens: 2048, heads: 8, kvHeads: 2, headDim: 64 },
 ].map(({ tokens, heads, kvHeads, headDim }) => {
-  const shape: HeadsShape = { heads, kvHeads, headDim, norm: true, rotary: true, positions: false, dtype: "f32" };
+  const shape: HeadsShape = {
+    heads,
+    kvHeads,
+    headDim,
+    norm: true,
+    rotary: true,
+    positions: false,
+    byPosition: false,
+    dtype: "f32",
+  };
   const head = 4 * tokens * headDim;
   const all = (heads + 2 * kvHeads) * head;
   const label = `${tokens} tokens, ${heads}/${kvHeads} heads of ${headDim}`;

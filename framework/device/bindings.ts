@@ -25,6 +25,8 @@ const MOST = 16384; // about 65,000 live bind groups crash llvmpipe
 /** Layouts and bind groups, each made once: by what is bound, and by the buffers. */
 export class BindingCache {
   created = 0;
+  /** Counts up where groups were freed: who holds one must ask again. */
+  generation = 0;
   private readonly layouts = new Map<string, Layout>();
   private readonly groups = new Map<string, GPUBindGroup>();
 
@@ -89,6 +91,7 @@ export class BindingCache {
   /** Frees the oldest bind groups, or all. */
   drop(count = this.groups.size): void {
     this.flush();
+    this.generation++;
     let left = count;
     for (const [key, group] of this.groups) {
       if (left-- <= 0) break;

@@ -1,6 +1,6 @@
 import { describeAdapter, targetOf } from "./adapter.ts";
 import { BindingCache, type Layout, type View } from "./bindings.ts";
-import { DeviceLostError, ShaderError } from "./errors.ts";
+import { DeviceError, DeviceLostError, ShaderError } from "./errors.ts";
 import {
   bindingsOf,
   defaultTuning,
@@ -15,12 +15,13 @@ import {
 } from "./kernel.ts";
 import { type Block, BufferPool, type Owner } from "./pool.ts";
 import { Profiler } from "./profile.ts";
+import type { Program, ProgramLaunch } from "./program.ts";
 import type { Provider } from "./provider.ts";
 import { UniformArena, type UniformFields } from "./uniforms.ts";
 import type { Winners } from "./winners.ts";
 
 /** What a kernel and a shape come to: everything that a launch needs and no launch should compute again. */
-interface Plan {
+export interface Plan {
   kernel: Kernel<Shape, Tuning>;
   shape: Shape;
   tuning: Tuning;
@@ -70,6 +71,7 @@ export class Gpu {
   private encoder: GPUCommandEncoder | undefined;
   private pass: GPUComputePassEncoder | undefined;
   private recorded = 0;
+  private capturing: ProgramLaunch[] | undefined;
   private readonly dynamicOffset = new Uint32Array(1);
   private dispatches = 0;
   private submits = 0;
@@ -173,6 +175,18 @@ export class Gpu {
     if (this.uniforms.full) this.flush();
     const offset = plan.uniforms.length ? this.uniforms.add(kernel.name, plan.uniforms, uniforms) : 0;
     const group = this.bindings.group(kernel.name, plan.layout, views);
+    const grid = [x, y, z] as const;
+    this.capturing?.push({ plan, views, uniforms, grid, group, offset, recording: this.submits });
+    this.record(plan, group, offset, grid, uniforms);
+  }
+
+  private record(
+    plan: Plan,
+    group: GPUBindGroup,
+    offset: number,
+    [x, y, z]: ProgramLaunch["grid"],
+    uniforms: Uniforms,
+  ): void {
     const pass = this.begin(plan, uniforms);
     pass.setPipeline(plan.pipeline);
     if (plan.uniforms.length) {
@@ -185,9 +199,49 @@ export class Gpu {
     if (++this.recorded >= (this.profiler.active ? this.profiler.capacity : MAX_RECORDED)) this.flush();
   }
 
+  /**
+   * Runs `work` and keeps its launches, for {@link replay}. Buffers that it allocates must be freed by its end.
+   * @throws DeviceError where it uploads, copies, or leaves a buffer allocated
+   */
+  capture(work: () => void): Program {
+    if (this.capturing) throw new DeviceError("capture: a capture inside another is not supported");
+    const launches: ProgramLaunch[] = [];
+    this.capturing = launches;
+    try {
+      const blocks = this.pool.hold(work);
+      return { launches, blocks, generation: this.bindings.generation };
+    } finally {
+      this.capturing = undefined;
+    }
+  }
+
+  /** Records the launches of a program once more. The buffers that it was given from outside must be alive. */
+  replay(program: Program): void {
+    if (program.generation !== this.bindings.generation) {
+      for (const launch of program.launches)
+        launch.group = this.bindings.group(launch.plan.kernel.name, launch.plan.layout, launch.views);
+      program.generation = this.bindings.generation;
+    }
+    for (const launch of program.launches) {
+      const { plan, uniforms } = launch;
+      if (plan.uniforms.length && launch.recording !== this.submits) {
+        if (this.uniforms.full) this.flush();
+        launch.offset = this.uniforms.add(plan.kernel.name, plan.uniforms, uniforms);
+        launch.recording = this.submits;
+      }
+      this.record(plan, launch.group, launch.offset, launch.grid, uniforms);
+    }
+  }
+
+  /** Gives a program's buffers back. */
+  releaseProgram(program: Program): void {
+    for (const block of program.blocks) this.release(block);
+  }
+
   /** Copies bytes from one block to another; offsets and size are multiples of 4. */
   copy(from: View, to: View): void {
     if (this.observer) return;
+    if (this.capturing) throw new DeviceError("capture: a copy between buffers can't be replayed; use a kernel");
     const bytes = Math.ceil(Math.min(from.bytes, to.bytes) / 4) * 4;
     this.endPass();
     this.encoder ??= this.device.createCommandEncoder();
@@ -211,6 +265,7 @@ export class Gpu {
 
   /** Uploads `data` (any byte length; the tail of the last word is zero). */
   write(to: View, data: ArrayBufferView): void {
+    if (this.capturing) throw new DeviceError("capture: an upload can't be replayed; make the tensor before");
     this.flush(); // what was recorded may still read the old content
     const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
     const whole = bytes.byteLength - (bytes.byteLength % 4);

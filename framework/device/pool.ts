@@ -1,4 +1,4 @@
-import { OutOfMemoryError } from "./errors.ts";
+import { DeviceError, OutOfMemoryError } from "./errors.ts";
 
 /** A GPU buffer of the pool. `id` is never reused, so that a bind group's key can name it. */
 export interface Block {
@@ -45,6 +45,8 @@ export class BufferPool {
   private free = new Map<number, Block[]>();
   private live = new Set<Block>();
   private nextId = 1;
+  /** What {@link hold} keeps apart: its blocks, and those of them that are free. */
+  private held: { own: Set<Block>; free: Map<number, Block[]> } | undefined;
   private stat: PoolStats = { liveBuffers: 0, liveBytes: 0, peakBytes: 0, freeBuffers: 0, freeBytes: 0, created: 0 };
 
   constructor(
@@ -62,7 +64,10 @@ export class BufferPool {
   alloc(bytes: number, owner?: Owner): Block {
     const size = sizeClass(bytes);
     if (size > this.maxBytes) throw this.outOfMemory(bytes, owner, `the adapter's buffers end at ${mb(this.maxBytes)}`);
+    const again = this.held?.free.get(size)?.pop();
+    if (again) return again;
     const block = this.reuse(size) ?? this.create(size, owner);
+    this.held?.own.add(block);
     block.owner = owner;
     this.live.add(block);
     this.stat.liveBuffers++;
@@ -72,6 +77,10 @@ export class BufferPool {
   }
 
   release(block: Block): void {
+    if (this.held?.own.has(block)) {
+      this.held.free.set(block.bytes, [...(this.held.free.get(block.bytes) ?? []), block]);
+      return;
+    }
     if (!this.live.delete(block)) return;
     block.owner = undefined;
     this.stat.liveBuffers--;
@@ -83,6 +92,28 @@ export class BufferPool {
     while (at > 0 && list[at - 1].id < block.id) at--;
     list.splice(at, 0, block);
     this.free.set(block.bytes, list);
+  }
+
+  /**
+   * Runs `work`, and gives the blocks that it allocated and freed. They serve it again and nobody else: they count as live until released.
+   * @throws DeviceError where a block that it allocated is not freed
+   */
+  hold(work: () => void): Block[] {
+    const held = { own: new Set<Block>(), free: new Map<number, Block[]>() };
+    this.held = held;
+    let done = false;
+    try {
+      work();
+      done = true;
+    } finally {
+      this.held = undefined;
+      if (!done) for (const block of [...held.free.values()].flat()) this.release(block);
+    }
+    const freed = [...held.free.values()].flat();
+    if (freed.length === held.own.size) return freed;
+    for (const block of freed) this.release(block);
+    const [kept] = [...held.own].filter((block) => !freed.includes(block));
+    throw new DeviceError(`capture: ${describe(kept.owner)} outlives the work that made it; make it before`);
   }
 
   /** Destroys the free buffers. The caller drops the bind groups that name them first. */

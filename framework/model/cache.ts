@@ -1,56 +1,97 @@
 import { ShapeError } from "../device/errors.ts";
-import { copyStrided } from "../ops/elementwise.ts";
+import type { AttentionCache } from "../nn/attention.ts";
+import { scaledDotProductAttention } from "../ops/attention.ts";
+import { appendToCache, type CacheLayer, decodeAttention } from "../ops/decode.ts";
+import { fill } from "../ops/elementwise.ts";
+import type { HeadsPlace } from "../ops/selfAttention.ts";
 import type { DType } from "../tensor/dtype.ts";
 import { unscoped } from "../tensor/scope.ts";
-import { contiguous } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import type { ModelConfig } from "./config.ts";
 
-/** Keys and values of the tokens so far, for all layers, in buffers of a fixed capacity: memory does not grow with the text. */
-export class KVCache {
+export interface CacheSizes {
+  batch: number;
+  capacity: number;
+  dtype: DType;
+  /** cos and sin of the positions up to `capacity`; the cache's own from here on. */
+  table: Tensor;
+}
+
+/**
+ * Keys and values of the tokens so far, for all layers, in buffers of a fixed capacity: memory does not grow with the text.
+ * Rows hold equally many tokens, which the host counts, until `setLengths`: from there each row counts its own on the device,
+ * takes a token at a time, and no launch depends on the counts.
+ */
+export class KVCache implements AttentionCache {
+  /** Tokens that all rows hold, while they hold equally many. */
   length = 0;
-  private readonly layers: { k: Tensor; v: Tensor }[];
+  readonly batch: number;
+  readonly capacity: number;
+  readonly table: Tensor;
+  /** i32 [B]: tokens that each row holds. */
+  readonly lengths: Tensor;
+  private readonly layers: CacheLayer[];
+  private ragged = false;
 
-  constructor(
-    config: ModelConfig,
-    readonly batch: number,
-    readonly capacity: number,
-    dtype: DType = "f32",
-  ) {
-    const shape = [batch, capacity, config.num_key_value_heads, config.head_dim];
-    this.layers = Array.from({ length: config.num_hidden_layers }, () =>
-      unscoped(() => ({ k: Tensor.empty(shape, dtype, "cache.k"), v: Tensor.empty(shape, dtype, "cache.v") })),
-    );
+  constructor(config: ModelConfig, { batch, capacity, dtype, table }: CacheSizes) {
+    this.batch = batch;
+    this.capacity = capacity;
+    this.table = table;
+    const empty = (name: string) =>
+      unscoped(() => Tensor.empty([batch, capacity, config.num_key_value_heads, config.head_dim], dtype, name));
+    this.lengths = unscoped(() => fill(Tensor.empty([batch], "i32", "cache.lengths"), 0));
+    this.layers = Array.from({ length: config.num_hidden_layers }, () => ({
+      k: empty("cache.k"),
+      v: empty("cache.v"),
+      lengths: this.lengths,
+    }));
   }
 
-  /** A layer's buffers, and the row at which those of `count` new tokens go. @throws ShapeError where there is no room */
-  place(layer: number, count: number): { k: Tensor; v: Tensor; start: number } {
-    if (this.length + count > this.capacity) {
-      throw new ShapeError(`KVCache: ${this.length} + ${count} tokens are more than its capacity of ${this.capacity}`);
-    }
-    return { ...this.layers[layer], start: this.length };
+  get positions(): Tensor | undefined {
+    return this.ragged ? this.lengths.alias([this.batch, 1]) : undefined;
   }
 
-  /** Writes k and v [B, T, Hkv, D] of one layer behind what is there, and gives the layer's buffers. */
-  append(layer: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor } {
-    const own = this.place(layer, k.shape[1]);
-    for (const [from, to] of [
-      [k, own.k],
-      [v, own.v],
-    ]) {
-      const strides = contiguous(to.shape);
-      copyStrided(
-        from,
-        { strides: contiguous(from.shape) },
-        to,
-        { strides, start: own.start * strides[1] },
-        from.shape,
-      );
-    }
-    return own;
+  place(layer: number, count: number): HeadsPlace {
+    this.expectRoom(count);
+    return { ...this.layers[layer], start: this.length, byPosition: this.ragged };
+  }
+
+  append(layer: number, k: Tensor, v: Tensor): void {
+    this.expectRoom(k.shape[1]);
+    appendToCache(k, v, this.layers[layer]);
+  }
+
+  attend(layer: number, q: Tensor): Tensor {
+    const own = this.layers[layer];
+    if (this.ragged) return decodeAttention(q, own);
+    const keys = this.length + q.shape[1];
+    return scaledDotProductAttention(q, own.k, own.v, { causal: true, layout: "BTHD", keys });
+  }
+
+  /** Counts tokens that all layers have taken. Rows of different lengths are counted by who picks their tokens. */
+  advance(tokens: number): void {
+    if (this.ragged) return;
+    this.length += tokens;
+    fill(this.lengths, this.length);
+  }
+
+  /** Says how many tokens each row holds: what lies behind is overwritten, and not seen until then. */
+  setLengths(lengths: readonly number[]): void {
+    this.lengths.write(lengths);
+    this.ragged = true;
+  }
+
+  /** @throws ShapeError where so many tokens more do not fit */
+  private expectRoom(tokens: number): void {
+    if (this.ragged && tokens !== 1)
+      throw new ShapeError(`KVCache: ${tokens} tokens a row, expected one where rows are of different lengths`);
+    if (!this.ragged && this.length + tokens > this.capacity)
+      throw new ShapeError(`KVCache: ${this.length} + ${tokens} tokens are more than its capacity of ${this.capacity}`);
   }
 
   dispose(): void {
+    this.lengths.dispose();
+    this.table.dispose();
     for (const { k, v } of this.layers) {
       k.dispose();
       v.dispose();

@@ -10,7 +10,7 @@ import { Tensor } from "../tensor/tensor.ts";
 import { KVCache } from "./cache.ts";
 import { type ModelConfig, modelConfig } from "./config.ts";
 import { Decoder } from "./decoder.ts";
-import { type GenerateOptions, generate } from "./generate.ts";
+import { type GeneratedToken, type GenerateOptions, generate, generateBatch } from "./generate.ts";
 import { ropeTable } from "./rotary.ts";
 
 /** Token ids: rows of one length, or i32 [B, T] on the device. */
@@ -52,7 +52,12 @@ export class CausalLM extends Module {
 
   /** Logits [B, T, V]. @throws ShapeError, RangeError where tokens are not rows of one length within the vocabulary */
   forward(tokens: Tokens, options: ForwardOptions = {}): Tensor {
-    return linear(this.hidden(tokens, options), this.head);
+    return this.logits(this.hidden(tokens, options));
+  }
+
+  /** Logits [..., V] of hidden states [..., hidden]. */
+  logits(h: Tensor): Tensor {
+    return linear(h, this.head);
   }
 
   /** Logits [B, V] of each row's last token, the only ones that generation needs. */
@@ -60,9 +65,26 @@ export class CausalLM extends Module {
     return noGrad(() =>
       scope(() => {
         const h = this.hidden(tokens, options);
-        return linear(h.slice(1, -1).squeeze(1), this.head);
+        return this.logits(h.slice(1, -1).squeeze(1));
       }),
     );
+  }
+
+  /** Hidden states [B, T, hidden] behind the final norm. @throws ShapeError, RangeError as `forward` */
+  hidden(tokens: Tokens, { positions, segments, cache }: ForwardOptions = {}): Tensor {
+    const ids = this.onDevice(tokens, "tokens");
+    if (ids.rank !== 2) throw new ShapeError(`model: tokens are ${showShape(ids.shape)}, expected [B, T]`);
+    if (!cache) this.growTable(ids.shape[1]);
+    const placement: Placement = {
+      table: cache?.table ?? this.table,
+      positions,
+      segments,
+      spans: segments && documentSpans(segments),
+      cache,
+    };
+    const h = this.model.forward(ids, placement);
+    cache?.advance(ids.shape[1]);
+    return h;
   }
 
   /**
@@ -83,13 +105,19 @@ export class CausalLM extends Module {
     return generate(this, tokens, options);
   }
 
+  /** Continues prompts of any lengths together: tokens with their rows, as they come; see {@link GenerateOptions}. */
+  generateBatch(
+    prompts: readonly (readonly number[])[],
+    options: GenerateOptions = {},
+  ): AsyncGenerator<GeneratedToken> {
+    return generateBatch(this, prompts, options);
+  }
+
   newCache(batch: number, capacity: number): KVCache {
-    return new KVCache(
-      this.config,
-      batch,
-      Math.min(capacity, this.config.max_position_embeddings),
-      this.model.precision,
-    );
+    const most = Math.min(capacity, this.config.max_position_embeddings);
+    this.growTable(most);
+    const table = unscoped(() => this.table.alias()); // its own handle: the model's may be replaced by a longer one
+    return new KVCache(this.config, { batch, capacity: most, dtype: this.model.precision, table });
   }
 
   override dispose(): void {
@@ -99,22 +127,6 @@ export class CausalLM extends Module {
 
   private get head(): Tensor {
     return this.lm_head?.weight ?? this.model.embed_tokens.weight;
-  }
-
-  private hidden(tokens: Tokens, { positions, segments, cache }: ForwardOptions): Tensor {
-    const ids = this.onDevice(tokens, "tokens");
-    if (ids.rank !== 2) throw new ShapeError(`model: tokens are ${showShape(ids.shape)}, expected [B, T]`);
-    this.growTable((cache?.length ?? 0) + ids.shape[1]);
-    const placement: Placement = {
-      table: this.table,
-      positions,
-      segments,
-      spans: segments && documentSpans(segments),
-      cache,
-    };
-    const h = this.model.forward(ids, placement);
-    if (cache) cache.length += ids.shape[1];
-    return h;
   }
 
   /** Uploads ids, checked: what is outside the vocabulary would give NaN without a word. */

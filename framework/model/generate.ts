@@ -1,43 +1,214 @@
+import { noGrad } from "../autograd/graph.ts";
 import { MicroMindError } from "../device/errors.ts";
+import type { Program } from "../device/program.ts";
+import { indexSelect } from "../ops/gather.ts";
+import { NO_TOKEN, type SampleOptions, Sampler } from "../ops/sample.ts";
+import { concat } from "../ops/shape.ts";
+import { gpu } from "../tensor/engine.ts";
+import { scope } from "../tensor/scope.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import type { KVCache } from "./cache.ts";
 import type { CausalLM } from "./causalLM.ts";
-import { type SampleOptions, sampler } from "./sample.ts";
 
 export interface GenerateOptions extends SampleOptions {
   /** Tokens to make at most (default 128). */
   maxNewTokens?: number;
-  /** Ends when one of these ids comes; it is not given out. */
+  /** A row ends when one of these ids comes; it is not given out. */
   stop?: readonly number[];
+  /** Tokens of each prompt that go through the model together: bounds the activations' memory (default 512). */
+  prefillChunk?: number;
+  /** Tokens of a row from one read to the next. By default 1, 2, 4, … 16: the first come at once, later ones cheaply. */
+  readEvery?: number;
 }
 
-/**
- * Continues a prompt, a token at a time, over a KV cache.
- * @throws MicroMindError where the prompt is empty or fills the model's positions
- */
+export interface GeneratedToken {
+  /** The prompt's number. */
+  row: number;
+  token: number;
+}
+
+const MOST_AHEAD = 16; // tokens of a row between reads, where the caller does not say
+
+/** Continues a prompt; see {@link generateBatch}, of which it is the case of one row. */
 export async function* generate(
   model: CausalLM,
   prompt: readonly number[],
   options: GenerateOptions,
 ): AsyncGenerator<number> {
-  const { maxNewTokens = 128, stop = [] } = options;
-  if (prompt.length === 0) throw new MicroMindError("generate: the prompt is empty, expected one token at least");
+  for await (const { token } of generateBatch(model, [prompt], options)) yield token;
+}
+
+/**
+ * Continues prompts of any lengths together over one KV cache. Tokens are picked on the device, which works on the next ones while
+ * some are read and given out. A row that has ended is computed on until all have, and what comes of it is dropped. What a row
+ * gets is a function of its prompt, the seed and its number: neither the other rows nor how often is read have a part in it.
+ * @throws MicroMindError where a prompt is empty, outside the vocabulary or fills the model's positions, or logits are not finite
+ * @throws RangeError where an option is out of range
+ */
+export async function* generateBatch(
+  model: CausalLM,
+  prompts: readonly (readonly number[])[],
+  options: GenerateOptions,
+): AsyncGenerator<GeneratedToken> {
+  const { maxNewTokens = 128, stop = [], prefillChunk = 512, readEvery } = options;
+  check(model, prompts, { prefillChunk, readEvery: readEvery ?? 1, maxNewTokens });
   const most = model.config.max_position_embeddings;
-  if (prompt.length >= most)
-    throw new MicroMindError(`generate: the prompt's ${prompt.length} tokens fill all ${most} positions of the model`);
-  const pick = sampler(options);
-  const seen = [...prompt];
-  const cache = model.newCache(1, prompt.length + maxNewTokens);
+  const left = prompts.map((prompt) => Math.min(maxNewTokens, most - prompt.length + 1));
+  const steps = Math.max(0, ...left);
+  if (steps === 0) return;
+  const decoding = new Decoding(model, prompts, steps, options);
+  const reads: Promise<Int32Array>[] = [];
   try {
-    let next: readonly number[] = prompt;
-    for (let i = 0; i < maxNewTokens && seen.length <= cache.capacity; i++) {
-      const logits = model.lastLogits([next], { cache });
-      const token = pick((await logits.data()) as Float32Array, seen);
-      logits.dispose();
-      if (stop.includes(token)) return;
-      seen.push(token);
-      yield token;
-      next = [token];
+    decoding.prefill(prefillChunk);
+    reads.push(decoding.read());
+    for (let size = readEvery ?? 1; reads.length > 0; size = readEvery ?? Math.min(2 * size, MOST_AHEAD)) {
+      const ahead = Math.min(size, steps - decoding.made);
+      for (let i = 0; i < ahead; i++) decoding.step();
+      if (ahead > 0) reads.push(decoding.read()); // the device goes on while the read before is waited for
+      const tokens = await reads[0];
+      reads.shift();
+      for (const [i, token] of tokens.entries()) {
+        const row = i % prompts.length;
+        if (left[row] === 0) continue;
+        if (token === NO_TOKEN) throw notFinite(row);
+        left[row] = stop.includes(token) ? 0 : left[row] - 1;
+        if (!stop.includes(token)) yield { row, token };
+      }
+      if (left.every((n) => n === 0)) return;
     }
   } finally {
-    cache.dispose();
+    await Promise.allSettled(reads);
+    decoding.dispose();
+  }
+}
+
+function check(
+  { config }: CausalLM,
+  prompts: readonly (readonly number[])[],
+  counts: Record<"prefillChunk" | "readEvery" | "maxNewTokens", number>,
+): void {
+  const { max_position_embeddings: most, vocab_size: vocabulary } = config;
+  for (const [name, value] of Object.entries(counts)) {
+    const least = name === "maxNewTokens" ? 0 : 1;
+    if (!(Number.isInteger(value) && value >= least))
+      throw new RangeError(`generate: ${name} is ${value}, expected a whole number, ${least} or more`);
+  }
+  prompts.forEach((prompt, row) => {
+    const which = prompts.length === 1 ? "the prompt" : `prompt ${row}`;
+    if (prompt.length === 0) throw new MicroMindError(`generate: ${which} is empty, expected one token at least`);
+    if (prompt.length >= most)
+      throw new MicroMindError(
+        `generate: ${which}'s ${prompt.length} tokens fill all ${most} positions of the model; shorten it`,
+      );
+    const wrong = prompt.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < vocabulary));
+    if (wrong >= 0)
+      throw new MicroMindError(
+        `generate: ${which} holds ${prompt[wrong]} (position ${wrong}), outside the vocabulary of ${vocabulary}`,
+      );
+  });
+}
+
+function notFinite(row: number): MicroMindError {
+  return new MicroMindError(
+    `generate: the logits of row ${row} are NaN, Infinity, or all -Infinity; the weights are broken or their sums overflow`,
+  );
+}
+
+/** Rows being decoded: their cache, their sampler, and the launches that make a token of each. */
+class Decoding {
+  /** Tokens of a row that were made or are under way, and that were read. */
+  made = 0;
+  private given = 0;
+  private readonly cache: KVCache;
+  private readonly sampler: Sampler;
+  private program: Program | undefined;
+
+  constructor(
+    private readonly model: CausalLM,
+    private readonly prompts: readonly (readonly number[])[],
+    steps: number,
+    options: SampleOptions,
+  ) {
+    this.sampler = new Sampler(prompts, model.config.vocab_size, steps, options);
+    this.cache = model.newCache(prompts.length, Math.max(...prompts.map((p) => p.length)) + steps);
+  }
+
+  /** Fills the cache with the prompts, `chunk` tokens of each at a time, and picks each row's first token. */
+  prefill(chunk: number): void {
+    const { model, prompts, cache, sampler } = this;
+    const longest = Math.max(...prompts.map((p) => p.length));
+    noGrad(() =>
+      scope(() => {
+        const ends: { rows: number[]; h: Tensor }[] = [];
+        for (let at = 0; at < longest; at += chunk) ends.push(this.chunk(at, Math.min(chunk, longest - at)));
+        const rows = ends.flatMap((end) => end.rows);
+        const order = Int32Array.from(prompts, (_, row) => rows.indexOf(row));
+        const last = indexSelect(
+          concat(
+            ends.flatMap(({ rows, h }) => (rows.length ? [h] : [])),
+            0,
+          ),
+          0,
+          Tensor.from(order),
+        );
+        cache.setLengths(prompts.map((p) => p.length - 1)); // picking a token counts it in
+        sampler.sample(model.logits(last), cache.lengths);
+      }),
+    );
+    this.made++;
+  }
+
+  /**
+   * Tokens [at, at + width) of all prompts, and the hidden states of the rows that end there: [rows, hidden]. Short rows are filled up:
+   * what their filling leaves in the cache stands behind their end, where nothing looks before it is overwritten.
+   */
+  private chunk(at: number, width: number): { rows: number[]; h: Tensor } {
+    const { model, prompts, cache } = this;
+    const ids = new Int32Array(prompts.length * width);
+    const rows: number[] = [];
+    const places: number[] = [];
+    prompts.forEach((prompt, row) => {
+      ids.set(prompt.slice(at, at + width), row * width);
+      const last = prompt.length - 1 - at;
+      if (last < 0 || last >= width) return;
+      rows.push(row);
+      places.push(row * width + last);
+    });
+    const h = scope(() => {
+      const all = model.hidden(Tensor.from(ids, { shape: [prompts.length, width] }), { cache });
+      return indexSelect(all.reshape(-1, model.config.hidden_size), 0, Tensor.from(Int32Array.from(places)));
+    });
+    return { rows, h };
+  }
+
+  /** One token more of every row: what is launched does not depend on how many there are, so it is worked out once. */
+  step(): void {
+    const { model, cache, sampler, prompts } = this;
+    if (this.program) gpu().replay(this.program);
+    else
+      this.program = gpu().capture(() =>
+        noGrad(() =>
+          scope(() => {
+            const h = model.hidden(sampler.token, { cache });
+            sampler.sample(model.logits(h.reshape(prompts.length, -1)), cache.lengths);
+          }),
+        ),
+      );
+    this.made++;
+  }
+
+  /** The tokens made since the last read, step by step, all rows of a step together. Starts the device. */
+  async read(): Promise<Int32Array> {
+    const { block, offset } = this.sampler.out.view();
+    const bytes = 4 * this.prompts.length;
+    const from = { block, offset: offset + this.given * bytes, bytes: (this.made - this.given) * bytes };
+    this.given = this.made;
+    return new Int32Array(await gpu().read(from));
+  }
+
+  dispose(): void {
+    if (this.program) gpu().releaseProgram(this.program);
+    this.cache.dispose();
+    this.sampler.dispose();
   }
 }

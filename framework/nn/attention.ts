@@ -1,24 +1,30 @@
 import { type AttentionOptions, documentSpans, scaledDotProductAttention } from "../ops/attention.ts";
 import { packedLinear } from "../ops/linear.ts";
 import { rope } from "../ops/rope.ts";
-import { fusesHeads, selfAttention, splitHeads } from "../ops/selfAttention.ts";
+import { fusesHeads, type HeadsPlace, selfAttention, splitHeads } from "../ops/selfAttention.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { Linear, RMSNorm } from "./layers.ts";
 import { adjoin, Module } from "./module.ts";
 
-/** Keys and values of earlier tokens: takes those of the new ones, and gives all. */
+/** Keys and values of earlier tokens. */
 export interface AttentionCache {
+  /** Tokens that all rows hold. */
   readonly length: number;
-  /** A layer's buffers [B, capacity, Hkv, D] and the row at which keys and values of `count` new tokens go. */
-  place(layer: number, count: number): { k: Tensor; v: Tensor; start: number };
-  append(layer: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor };
+  /** i32 [B, 1]: where each row's new token stands, where rows hold different counts. */
+  readonly positions: Tensor | undefined;
+  /** A layer's buffers, and where in them keys and values of `count` new tokens go. */
+  place(layer: number, count: number): HeadsPlace;
+  /** Puts k and v [B, T, Hkv, D] of new tokens there. */
+  append(layer: number, k: Tensor, v: Tensor): void;
+  /** Queries [B, T, H, D] of the newest tokens over all that they may see: [B, T, H, D]. */
+  attend(layer: number, q: Tensor): Tensor;
 }
 
 /** Where the tokens of a batch stand. */
 export interface Placement {
   /** cos and sin by position, [positions, head_dim / 2, 2]; without it positions are not encoded. */
   table?: Tensor;
-  /** i32 [B, T]; else token t stands at cache.length + t. */
+  /** i32 [B, T]; else token t stands where the cache says, or at t. */
   positions?: Tensor;
   /** i32 [B, T]: packed documents; attention stays inside each. */
   segments?: AttentionOptions["segments"];
@@ -95,17 +101,16 @@ export class Attention extends Module {
         causal: !bidirectional,
         spans: spans ?? (segments && documentSpans(segments)),
       });
-    const { q, k, v } = splitHeads(qkv, { ...options, offset: cache.length }, cache.place(layer, qkv.shape[1]));
-    const keys = cache.length + qkv.shape[1];
-    const y = scaledDotProductAttention(q, k, v, { causal: !bidirectional, layout: "BTHD", keys });
-    return y.reshape(qkv.shape[0], qkv.shape[1], heads * headDim);
+    const at = { positions: positions ?? cache.positions, offset: cache.length };
+    const { q } = splitHeads(qkv, { ...options, ...at }, cache.place(layer, qkv.shape[1]));
+    return cache.attend(layer, q).reshape(qkv.shape[0], qkv.shape[1], heads * headDim);
   }
 
   /** The same in ops, for heads of any size: what the fused kernels must equal. */
   private stepwise(qkv: Tensor, { table, positions, segments, spans, cache }: Placement): Tensor {
     const [batch, length] = qkv.shape;
     const { heads, kvHeads, headDim, bidirectional, layer } = this.sizes;
-    const at = { positions, offset: cache?.length ?? 0 };
+    const at = { positions: positions ?? cache?.positions, offset: cache?.length ?? 0 };
     const [q, k, v] = qkv
       .split([heads * headDim, kvHeads * headDim, kvHeads * headDim], -1)
       .map((h, i) => h.reshape(batch, length, i ? kvHeads : heads, headDim)); // [B, T, H, D]
@@ -114,9 +119,10 @@ export class Attention extends Module {
       return table ? rope(normed, table, at) : normed;
     };
     const [turned, key] = [placed(q, this.q_norm), placed(k, this.k_norm)];
-    const all = cache ? cache.append(layer, key, v) : { k: key, v };
-    const keys = cache ? cache.length + length : length;
-    const options = { causal: !bidirectional, segments, spans, layout: "BTHD", keys } as const;
-    return scaledDotProductAttention(turned, all.k, all.v, options).reshape(batch, length, heads * headDim);
+    cache?.append(layer, key, v);
+    const y = cache
+      ? cache.attend(layer, turned)
+      : scaledDotProductAttention(turned, key, v, { causal: !bidirectional, segments, spans, layout: "BTHD" });
+    return y.reshape(batch, length, heads * headDim);
   }
 }

@@ -33,11 +33,25 @@ export interface SelfAttentionOptions extends HeadsOptions {
   spans?: Tensor;
 }
 
+/** Where keys and values by head go: caches [B, capacity, Hkv, D], and the row of each batch row's first token in them. */
+export interface HeadsPlace {
+  k: Tensor;
+  v: Tensor;
+  /** The row, of all batch rows. */
+  start: number;
+  /** Each token goes to the row of its position instead; what lies past the capacity is dropped. */
+  byPosition: boolean;
+}
+
 /** Whether the fused kernels take heads of this size. */
 export const fusesHeads = (headDim: number): boolean => headDim % 8 === 0 && headDim <= 256;
 
 /** Sizes, shape and uniforms that the kernels between projection and attention take. */
-function callOf(qkv: Tensor, { heads, kvHeads, qNorm, kNorm, eps = 1e-6, table, positions, offset = 0 }: HeadsOptions) {
+function callOf(
+  qkv: Tensor,
+  { heads, kvHeads, qNorm, kNorm, eps = 1e-6, table, positions, offset = 0 }: HeadsOptions,
+  byPosition = false,
+) {
   const [batch, length, width] = qkv.shape;
   const headDim = width / (heads + 2 * kvHeads);
   if (qkv.rank !== 3 || !fusesHeads(headDim) || heads % kvHeads)
@@ -50,8 +64,8 @@ function callOf(qkv: Tensor, { heads, kvHeads, qNorm, kNorm, eps = 1e-6, table, 
   const views: Record<string, View> = { qkv: qkv.view() };
   if (qNorm && kNorm) Object.assign(views, { qNorm: qNorm.view(), kNorm: kNorm.view() });
   if (table) views.table = table.view();
-  if (table && positions) views.position = positions.view();
-  const kinds = { norm: !!(qNorm && kNorm), rotary: !!table, positions: !!positions };
+  if ((table || byPosition) && positions) views.position = positions.view();
+  const kinds = { norm: !!(qNorm && kNorm), rotary: !!table, positions: !!positions, byPosition };
   const shape: HeadsShape = { heads, kvHeads, headDim, ...kinds, dtype: qkv.dtype };
   const uniforms: Uniforms = { tokens: batch * length, length, offset, eps };
   return { batch, length, headDim, views, shape, uniforms };
@@ -59,14 +73,10 @@ function callOf(qkv: Tensor, { heads, kvHeads, qNorm, kNorm, eps = 1e-6, table, 
 
 /**
  * Queries, keys and values by head out of their joint projection: q [B, T, Hq, D], k and v [B, T, Hkv, D]. Outside the graph. With
- * `into` k and v are written there from row `start` of each batch row on: a cache [B, capacity, Hkv, D].
+ * `into` k and v are written there.
  */
-export function splitHeads(
-  qkv: Tensor,
-  options: HeadsOptions,
-  into?: { k: Tensor; v: Tensor; start: number },
-): { q: Tensor; k: Tensor; v: Tensor } {
-  const { batch, length, headDim, views, shape, uniforms } = callOf(qkv, options);
+export function splitHeads(qkv: Tensor, options: HeadsOptions, into?: HeadsPlace): { q: Tensor; k: Tensor; v: Tensor } {
+  const { batch, length, headDim, views, shape, uniforms } = callOf(qkv, options, into?.byPosition);
   const make = (count: number, name: string) => Tensor.empty([batch, length, count, headDim], qkv.dtype, name);
   const q = make(options.heads, "q");
   const { k, v, start } = into ?? { k: make(options.kvHeads, "k"), v: make(options.kvHeads, "v"), start: 0 };

@@ -27,7 +27,8 @@ export function nextDraw(): { seedLow: number; seedHigh: number; drawLow: number
   return { seedLow, seedHigh, drawLow, drawHigh };
 }
 
-function words(n: number): [low: number, high: number] {
+/** An integer of up to 53 bits as two words. */
+export function words(n: number): [low: number, high: number] {
   return [n >>> 0, Math.floor(n / 2 ** 32) >>> 0];
 }
 

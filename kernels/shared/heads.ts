@@ -13,6 +13,8 @@ export interface HeadsShape {
   rotary: boolean;
   /** Positions come from a buffer; otherwise token t of a row stands at `offset + t`. */
   positions: boolean;
+  /** Keys and values go to the rows of their tokens' positions; needs `positions`. */
+  byPosition: boolean;
   dtype: Scalar;
 }
 

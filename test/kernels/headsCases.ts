@@ -18,7 +18,16 @@ export const kinds: [title: string, shape: Partial<HeadsShape>][] = [
 
 export function caseOf(more: Partial<HeadsShape>, rows = 3): HeadsInput {
   const shape: HeadsShape = {
-    ...{ heads: 4, kvHeads: 2, headDim: 32, norm: true, rotary: true, positions: false, dtype: "f32" },
+    ...{
+      heads: 4,
+      kvHeads: 2,
+      headDim: 32,
+      norm: true,
+      rotary: true,
+      positions: false,
+      byPosition: false,
+      dtype: "f32",
+    },
     ...more,
   };
   const { heads, kvHeads, headDim } = shape;
@@ -46,6 +55,6 @@ export function arraysOf({ shape, qkv, qNorm, kNorm, table, positions }: HeadsIn
     qkv: qkv as Float32Array,
     ...(shape.norm ? { qNorm: qNorm as Float32Array, kNorm: kNorm as Float32Array } : {}),
     ...(shape.rotary ? { table: table as Float32Array } : {}),
-    ...(shape.rotary && shape.positions ? { position: positions as Int32Array } : {}),
+    ...(shape.positions && (shape.rotary || shape.byPosition) ? { position: positions as Int32Array } : {}),
   };
 }

@@ -22,7 +22,8 @@ async function check(input: HeadsInput, tuning = space(input)[0], { capacity = 7
     const placed = cache();
     expected[name].forEach((value, i) => {
       const token = Math.floor(i / pitch);
-      placed[(Math.floor(token / 7) * capacity + start + (token % 7)) * pitch + (i % pitch)] = value;
+      const place = shape.byPosition ? input.positions[token] : start + (token % 7);
+      if (place < capacity) placed[(Math.floor(token / 7) * capacity + place) * pitch + (i % pitch)] = value;
     });
     expect(worst(got[name], placed)).toBeLessThan(1e-5);
   }
@@ -40,3 +41,7 @@ for (const tuning of space(caseOf({})))
 
 test("k and v go into a cache where it says, and nowhere else", () =>
   check(caseOf({}), undefined, { capacity: 10, start: 3 }));
+
+for (const rotary of [true, false])
+  test(`k and v go to their tokens' positions${rotary ? "" : ", which turn nothing"}; what lies past the cache is dropped`, () =>
+    check(caseOf({ positions: true, byPosition: true, rotary }), undefined, { capacity: 10 }));

@@ -1,0 +1,167 @@
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { CausalLM } from "../../framework/model/causalLM.ts";
+import type { GenerateOptions } from "../../framework/model/generate.ts";
+import { manualSeed } from "../../framework/tensor/random.ts";
+import { gpu, leftBehind } from "../ops/support.ts";
+
+setDefaultTimeout(60_000); // on a fresh machine a pipeline takes seconds to compile
+
+manualSeed(1);
+const sizes = {
+  vocab_size: 50,
+  hidden_size: 32,
+  num_hidden_layers: 2,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  intermediate_size: 64,
+  max_position_embeddings: 600,
+  initializer_range: 0.5, // so that tokens differ
+};
+const model = new CausalLM(sizes);
+const prompts = [[1, 2, 3, 4, 5, 6, 7], [8], [9, 10, 11], Array.from({ length: 23 }, (_, i) => (i * 7) % 50)];
+const sampled = { seed: 5, topK: 40, topP: 0.95, repetitionPenalty: 1.1, temperature: 0.9 };
+
+async function batch(rows: readonly (readonly number[])[], options: GenerateOptions, on = model): Promise<number[][]> {
+  const out: number[][] = rows.map(() => []);
+  for await (const { row, token } of on.generateBatch(rows, options)) out[row].push(token);
+  return out;
+}
+
+/** Tokens by their definition: the model on the whole text, every time. */
+async function slowly(prompt: readonly number[], count: number): Promise<number[]> {
+  const text = [...prompt];
+  for (let i = 0; i < count; i++) {
+    const logits = model.lastLogits([text]);
+    const values = await logits.data();
+    logits.dispose();
+    text.push(values.indexOf(Math.max(...values)));
+  }
+  return text.slice(prompt.length);
+}
+
+describe("a batch of prompts of different lengths", () => {
+  test("is continued as each is alone, and as without a cache", async () => {
+    const options = { temperature: 0, maxNewTokens: 12 };
+    const together = await batch(prompts, options);
+    for (const [row, prompt] of prompts.entries()) {
+      expect(together[row]).toEqual((await batch([prompt], options))[0]);
+      expect(together[row]).toEqual(await slowly(prompt, 12));
+    }
+  });
+
+  test("draws what a row draws beside others, in chunks and reads of any size", async () => {
+    const options = { ...sampled, maxNewTokens: 21 };
+    const all = await batch(prompts, options);
+    expect(new Set(all.flat()).size).toBeGreaterThan(8);
+    for (const more of [{ readEvery: 1 }, { readEvery: 7 }, { prefillChunk: 1 }, { prefillChunk: 5, readEvery: 100 }])
+      expect([more, await batch(prompts, { ...options, ...more })]).toEqual([more, all]);
+    expect(await batch(prompts.slice(0, 2), options)).toEqual(all.slice(0, 2));
+    expect(await batch([prompts[0]], options)).toEqual(all.slice(0, 1));
+  });
+
+  test("draws differently for rows of one prompt and for other seeds", async () => {
+    const [a, b] = await batch([prompts[0], prompts[0]], sampled);
+    expect(a).not.toEqual(b);
+    expect((await batch([prompts[0]], { ...sampled, seed: 6 }))[0]).not.toEqual(a);
+  });
+
+  test("ends each row at its own stop, which is not given out", async () => {
+    const free = await batch(prompts, { temperature: 0, maxNewTokens: 12 });
+    const stop = [free[0][4]];
+    const stopped = await batch(prompts, { temperature: 0, maxNewTokens: 12, stop, readEvery: 3 });
+    expect(stopped).toEqual(free.map((row) => (row.includes(stop[0]) ? row.slice(0, row.indexOf(stop[0])) : row)));
+  });
+
+  test("ends each row where the model's positions do", async () => {
+    const small = new CausalLM({ ...sizes, max_position_embeddings: 12 });
+    const rows = await batch(prompts.slice(0, 3), { temperature: 0 }, small);
+    expect(rows.map((row) => row.length)).toEqual([6, 12, 10]); // the last token needs no position
+    expect(rows[1].slice(0, 3)).toEqual((await batch([prompts[1]], { temperature: 0, maxNewTokens: 3 }, small))[0]);
+    small.dispose();
+  });
+});
+
+test("a decode step launches little, and creates no pipeline, buffer or bind group", async () => {
+  const now = () => ({
+    created: gpu.pool.stats.created,
+    live: gpu.pool.stats.liveBuffers,
+    pipelines: gpu.stats.pipelines,
+    groups: gpu.stats.bindGroupsCreated,
+  });
+  const steady: ReturnType<typeof now>[] = [];
+  const dispatches: number[] = [];
+  let made = 0;
+  for await (const _ of model.generateBatch(prompts.slice(0, 2), { ...sampled, maxNewTokens: 300, readEvery: 10 })) {
+    if (++made % 20 !== 2) continue;
+    steady.push(now());
+    dispatches.push(gpu.stats.dispatches);
+  }
+  for (const state of steady.slice(3)) expect(state).toEqual(steady[3]);
+  const perStep = (dispatches[10] - dispatches[5]) / 50;
+  expect(perStep).toBeLessThanOrEqual(18 * sizes.num_hidden_layers + 5);
+});
+
+test("memory grows with the prompt by its cache alone", async () => {
+  const peak = async (length: number) => {
+    gpu.pool.resetPeak();
+    const before = gpu.pool.stats.liveBytes;
+    await batch([new Array(length).fill(3)], { maxNewTokens: 4, prefillChunk: 32 });
+    return gpu.pool.stats.peakBytes - before;
+  };
+  await peak(512); // the rotary table grows to its last length
+  const cache = (length: number) => 4 * 2 * sizes.num_hidden_layers * length * sizes.hidden_size * 0.5; // f32 k and v of one head of two
+  expect((await peak(512)) - (await peak(64))).toBeLessThan(1.2 * (cache(512) - cache(64))); // sizes of buffers come in steps
+});
+
+test("other work of the model between tokens changes none of them", async () => {
+  const options = { ...sampled, maxNewTokens: 40 };
+  const [expected] = await batch([prompts[0]], options);
+  const tokens: number[] = [];
+  for await (const token of model.generate(prompts[0], options)) {
+    tokens.push(token);
+    if (tokens.length % 8 === 0)
+      model.lastLogits([Array.from({ length: 100 + tokens.length * 12 }, () => 3)]).dispose(); // outgrows the rotary table
+  }
+  expect(tokens).toEqual(expected);
+});
+
+test("leaves nothing behind when it ends, is broken off or fails", async () => {
+  const left = await leftBehind(async () => {
+    await batch(prompts, { maxNewTokens: 30 });
+    for await (const { row } of model.generateBatch(prompts, { maxNewTokens: 30 })) if (row === 2) break;
+    await expect(batch([[1], []], {})).rejects.toThrow("generate: prompt 1 is empty, expected one token at least");
+    await expect(batch([[1]], { topP: 0 })).rejects.toThrow("generate: topP is 0, expected more than 0, at most 1");
+  });
+  expect(left).toBe(0);
+});
+
+test("weights that are broken give an error, not a token", async () => {
+  const broken = new CausalLM(sizes);
+  broken.model.norm.weight.write(new Float32Array(32).fill(Number.NaN));
+  const left = await leftBehind(() =>
+    expect(batch(prompts, { maxNewTokens: 30 }, broken)).rejects.toThrow(
+      "generate: the logits of row 0 are NaN, Infinity, or all -Infinity",
+    ),
+  );
+  expect(left).toBe(0);
+  broken.dispose();
+});
+
+test("no prompts and no tokens are no work", async () => {
+  expect(await batch([], {})).toEqual([]);
+  expect(await batch([[1]], { maxNewTokens: 0 })).toEqual([[]]);
+});
+
+const wrong: [readonly number[], GenerateOptions, string][] = [
+  [[], {}, "generate: the prompt is empty, expected one token at least"],
+  [[1, 50], {}, "generate: the prompt holds 50 (position 1), outside the vocabulary of 50"],
+  [new Array(600).fill(1), {}, "generate: the prompt's 600 tokens fill all 600 positions of the model; shorten it"],
+  [[1], { temperature: -1 }, "generate: temperature is -1, expected 0 or more"],
+  [[1], { topK: 1.5 }, "generate: topK is 1.5, expected a whole number, 0 or more"],
+  [[1], { repetitionPenalty: 0 }, "generate: repetitionPenalty is 0, expected more than 0"],
+  [[1], { readEvery: 0 }, "generate: readEvery is 0, expected a whole number, 1 or more"],
+  [[1], { prefillChunk: 0 }, "generate: prefillChunk is 0, expected a whole number, 1 or more"],
+  [[1], { maxNewTokens: -1 }, "generate: maxNewTokens is -1, expected a whole number, 0 or more"],
+];
+for (const [prompt, options, message] of wrong)
+  test(`refuses: ${message}`, () => expect(model.generate(prompt, options).next()).rejects.toThrow(message));
