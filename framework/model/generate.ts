@@ -41,7 +41,8 @@ export async function* generate(
 /**
  * Continues prompts of any lengths together over one KV cache. Tokens are picked on the device, which works on the next ones while
  * some are read and given out. A row that has ended is computed on until all have, and what comes of it is dropped. What a row
- * gets is a function of its prompt, the seed and its number: neither the other rows nor how often is read have a part in it.
+ * gets is a function of its prompt, the seed and its number: neither the other rows nor how often is read have a part in it, but
+ * for the rounding of logits where an adapter's products of another batch size sum in another order.
  * @throws MicroMindError where a prompt is empty, outside the vocabulary or fills the model's positions, or logits are not finite
  * @throws RangeError where an option is out of range
  */
@@ -181,19 +182,22 @@ class Decoding {
     return { rows, h };
   }
 
-  /** One token more of every row: what is launched does not depend on how many there are, so it is worked out once. */
+  /**
+   * One token more of every row. What is launched does not depend on how many there are, so the launches of the second time (the
+   * first may still compile and tune) serve from there on.
+   */
   step(): void {
     const { model, cache, sampler, prompts } = this;
-    if (this.program) gpu().replay(this.program);
-    else
-      this.program = gpu().capture(() =>
-        noGrad(() =>
-          scope(() => {
-            const h = model.hidden(sampler.token, { cache });
-            sampler.sample(model.logits(h.reshape(prompts.length, -1)), cache.lengths);
-          }),
-        ),
+    const work = () =>
+      noGrad(() =>
+        scope(() => {
+          const h = model.hidden(sampler.token, { cache });
+          sampler.sample(model.logits(h.reshape(prompts.length, -1)), cache.lengths);
+        }),
       );
+    if (this.program) gpu().replay(this.program);
+    else if (this.made > 1) this.program = gpu().capture(work);
+    else work();
     this.made++;
   }
 

@@ -98,7 +98,17 @@ test("a decode step launches little, and creates no pipeline, buffer or bind gro
   }
   for (const state of steady.slice(3)) expect(state).toEqual(steady[3]);
   const perStep = (dispatches[10] - dispatches[5]) / 50;
-  expect(perStep).toBeLessThanOrEqual(18 * sizes.num_hidden_layers + 5);
+  expect(perStep).toBeLessThanOrEqual(9 * sizes.num_hidden_layers + 4);
+});
+
+test.skipIf(!gpu.target.f16)("in f16 a batch is continued as each of it is alone", async () => {
+  const half = new CausalLM(sizes);
+  half.model.precision = "f16";
+  const options = { temperature: 0, maxNewTokens: 9 };
+  const together = await batch(prompts, options, half);
+  for (const [row, prompt] of prompts.entries())
+    expect(together[row]).toEqual((await batch([prompt], options, half))[0]);
+  half.dispose();
 });
 
 test("memory grows with the prompt by its cache alone", async () => {
