@@ -59,13 +59,18 @@ export async function* generateBatch(
   if (steps === 0) return;
   const decoding = new Decoding(model, prompts, steps, options);
   const reads: Promise<Int32Array>[] = [];
+  const read = () => {
+    const tokens = decoding.read();
+    tokens.catch(() => {}); // whoever takes the tokens may be busy when it fails; the wait below throws
+    reads.push(tokens);
+  };
   try {
     decoding.prefill(prefillChunk);
-    reads.push(decoding.read());
+    read();
     for (let size = readEvery ?? 1; reads.length > 0; size = readEvery ?? Math.min(2 * size, MOST_AHEAD)) {
       const ahead = Math.min(size, steps - decoding.made);
       for (let i = 0; i < ahead; i++) decoding.step();
-      if (ahead > 0) reads.push(decoding.read()); // the device goes on while the read before is waited for
+      if (ahead > 0) read(); // the device goes on while the read before is waited for
       const tokens = await reads[0];
       reads.shift();
       for (const [i, token] of tokens.entries()) {

@@ -2,7 +2,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { CausalLM } from "../../framework/model/causalLM.ts";
 import type { GenerateOptions } from "../../framework/model/generate.ts";
 import { manualSeed } from "../../framework/tensor/random.ts";
-import { gpu, leftBehind } from "../ops/support.ts";
+import { collectGarbage, gpu, leftBehind } from "../ops/support.ts";
 
 setDefaultTimeout(60_000); // on a fresh machine a pipeline takes seconds to compile
 
@@ -136,6 +136,7 @@ test("other work of the model between tokens changes none of them", async () => 
 });
 
 test("leaves nothing behind when it ends, is broken off or fails", async () => {
+  await collectGarbage();
   const left = await leftBehind(async () => {
     await batch(prompts, { maxNewTokens: 30 });
     for await (const { row } of model.generateBatch(prompts, { maxNewTokens: 30 })) if (row === 2) break;
@@ -148,6 +149,7 @@ test("leaves nothing behind when it ends, is broken off or fails", async () => {
 test("weights that are broken give an error, not a token", async () => {
   const broken = new CausalLM(sizes);
   broken.model.norm.weight.write(new Float32Array(32).fill(Number.NaN));
+  await collectGarbage();
   const left = await leftBehind(() =>
     expect(batch(prompts, { maxNewTokens: 30 }, broken)).rejects.toThrow(
       "generate: the logits of row 0 are NaN, Infinity, or all -Infinity",

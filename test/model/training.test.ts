@@ -8,7 +8,7 @@ import { AdamW } from "../../framework/optim/index.ts";
 import { manualSeed } from "../../framework/tensor/random.ts";
 import { scope } from "../../framework/tensor/scope.ts";
 import type { Tensor } from "../../framework/tensor/tensor.ts";
-import { gpu, leftBehind, worst } from "../ops/support.ts";
+import { collectGarbage, gpu, leftBehind, worst } from "../ops/support.ts";
 
 const folder = join(import.meta.dir, "../../../shared/reference");
 if (!existsSync(folder)) console.log("skip: PyTorch's reference numbers are not beside the project");
@@ -165,6 +165,7 @@ describe("a small model", () => {
   });
 
   test("generation leaves nothing behind, even when it is broken off", async () => {
+    await collectGarbage();
     const left = await leftBehind(async () => {
       for await (const token of model.generate([1, 2, 3], { maxNewTokens: 10 })) if (token >= 0) break;
       for await (const _ of model.generate([1, 2, 3], { maxNewTokens: 5, temperature: 0 }));

@@ -2,7 +2,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { appendToCache, type CacheLayer, decodeAttention } from "../../framework/ops/decode.ts";
 import { Sampler } from "../../framework/ops/sample.ts";
 import { Tensor } from "../../framework/tensor/tensor.ts";
-import { input, leftBehind, worst } from "./support.ts";
+import { collectGarbage, input, leftBehind, worst } from "./support.ts";
 
 setDefaultTimeout(60_000); // on a fresh machine a pipeline takes seconds to compile
 
@@ -42,6 +42,7 @@ test("what does not fit the cache is named", () => {
 });
 
 test("a sampler keeps its rows' tokens, takes no other logits, and is freed", async () => {
+  await collectGarbage();
   const left = await leftBehind(async () => {
     const sampler = new Sampler([[1], [2]], 5, 3, { temperature: 0, repetitionPenalty: 2 });
     using lengths = Tensor.from(Int32Array.of(4, 9));

@@ -17,10 +17,14 @@ export function input(shape: readonly number[], seed = 1, { scale = 1, shift = 0
   return x;
 }
 
+/** Frees what earlier tests let go of, which would otherwise be freed some time later and counted in {@link leftBehind}. */
+export async function collectGarbage(): Promise<void> {
+  Bun.gc(true);
+  await Bun.sleep(1);
+}
+
 /** Live buffers that a piece of work leaves behind. */
 export async function leftBehind(work: () => unknown): Promise<number> {
-  Bun.gc(true); // what earlier tests let go of must not be counted as freed by the work
-  await Bun.sleep(1);
   const before = gpu.pool.stats.liveBuffers;
   await work();
   return gpu.pool.stats.liveBuffers - before;
