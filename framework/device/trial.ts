@@ -147,7 +147,7 @@ export class Trial {
   }
 }
 
-export const median = (xs: readonly number[]): number => xs.toSorted((a, b) => a - b)[xs.length >> 1];
+const median = (xs: readonly number[]): number => xs.toSorted((a, b) => a - b)[xs.length >> 1];
 
 /** Whether nothing can be tried any more. */
 export const isFatal = (error: unknown): boolean => error instanceof DeviceLostError;
