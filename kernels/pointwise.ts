@@ -55,8 +55,8 @@ export const pointwise = kernel<PointwiseShape, PointwiseTuning>({
   tuning: { lanes: [64, 128, 256], items: [1, 2, 4] },
   valid: ({ rank }, { items }) => rank === 0 || items === 1,
   // A workgroup has a price on a CPU: few large ones take two thirds of the time there.
-  pick: ({ rank }, target) =>
-    target.class === "software" && rank === 0 ? { lanes: 256, items: 4 } : { lanes: 64, items: 1 },
+  pick: ({ rank, vec4 }, target) =>
+    target.class === "software" && rank === 0 && vec4 ? { lanes: 256, items: 4 } : { lanes: 64, items: 1 },
   workgroups: ({ rank, vec4 }, { lanes, items }, { n }) =>
     n === 0 ? [0] : linearWorkgroups(Math.ceil(n / (rank === 0 && vec4 ? 4 : 1) / (lanes * items))),
   cost: ({ types }, { n }) => ({

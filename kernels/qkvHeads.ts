@@ -34,6 +34,7 @@ export const qkvHeads = kernel<HeadsShape, HeadsTuning>({
     return { qkv: quad, q: quad, k: quad, v: quad, qNorm: "vec4f", kNorm: "vec4f", table: "vec4f", position: "i32" };
   },
   uniforms: { tokens: "u32", length: "u32", offset: "u32", capacity: "u32", start: "u32", eps: "f32" },
+  sizes: ["tokens"],
   tuning: headsTuning,
   valid: validHeads,
   pick: pickHeads,

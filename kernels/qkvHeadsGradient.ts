@@ -36,6 +36,7 @@ export const qkvHeadsGradient = kernel<HeadsShape, HeadsTuning>({
     return { qkv: quad, grads: quad, dqkv: quad, ...f32, position: "i32" };
   },
   uniforms: { tokens: "u32", length: "u32", offset: "u32", kAt: "u32", vAt: "u32", eps: "f32" },
+  sizes: ["tokens"],
   tuning: headsTuning,
   valid: validHeads,
   pick: pickHeads,

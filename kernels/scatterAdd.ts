@@ -22,6 +22,7 @@ export const scatterAdd = kernel<ScatterAddShape, ScatterAddTuning>({
   bindings: { x: "read", index: "read", y: "update" },
   types: ({ dtype, index }) => ({ x: dtype, index }),
   uniforms: { outer: "u32", length: "u32", inner: "u32", count: "u32", so: "u32", sj: "u32", si: "u32" },
+  sizes: ["outer", "length", "inner", "count"],
   tuning: { parts: [16, 64, 128] },
   pick: (_, target) => ({ parts: target.class === "software" ? 16 : 128 }),
   workgroups: (_, { parts }, { outer, inner, count }) =>

@@ -22,6 +22,7 @@ export const sumRows = kernel<SumRowsShape, SumRowsTuning>({
   name: "sumRows",
   bindings: ({ accumulate }) => ({ x: "read", y: accumulate ? "update" : "write" }),
   uniforms: { start: "u32", rows: "u32", columns: "u32" },
+  sizes: ["rows", "columns"],
   tuning: { columns: [16, 8, 32], lanes: [16, 1, 8] },
   pick: (_, target: Target) => (target.class === "software" ? { columns: 8, lanes: 1 } : { columns: 16, lanes: 16 }),
   workgroups: (_, { columns: own }, { columns }) => [Math.ceil(columns / own)],

@@ -91,9 +91,11 @@ export function viewsOf<S extends Shape, T extends Tuning>(
   shape: S,
   tuning: T,
 ): Record<string, Access> {
+  const own = bindingsOf(spec, shape, tuning);
   const join = spec.join?.(shape, tuning);
-  const all = { ...bindingsOf(spec, shape, tuning), ...(join ? bindingsOf(join.kernel, join.shape) : {}) };
-  return Object.fromEntries(Object.entries(all).filter(([name]) => name !== "parts"));
+  if (!join) return own;
+  const { parts, ...all } = { ...own, ...bindingsOf(join.kernel, join.shape) };
+  return all;
 }
 
 /** A size to the nearest power of two, as its exponent; -1 for 0. */

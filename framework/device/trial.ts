@@ -3,7 +3,7 @@ import type { View } from "./bindings.ts";
 import { elementType, type Launch } from "./collect.ts";
 import { DeviceLostError } from "./errors.ts";
 import type { Gpu } from "./gpu.ts";
-import { type Access, defaultTuning, kernel, type Tuning, viewsOf } from "./kernel.ts";
+import { type Access, kernel, type Tuning, viewsOf } from "./kernel.ts";
 
 /** Of two results, against 0.01 + |value|: sums in another order, and rounding to f16. */
 const TOLERANCE: Record<string, number> = { f32: 2e-3, f16: 2e-2, i32: 0, u32: 0 };
@@ -51,10 +51,19 @@ export class Trial {
     readonly launch: Launch,
     readonly standard: Tuning,
   ) {
-    const { kernel, shape, buffers } = launch;
-    const fallback = defaultTuning(kernel, shape, gpu.target);
-    const types = kernel.types?.(shape, fallback) ?? {};
     this.worst = this.alloc(4 * LANES * GROUPS);
+    try {
+      this.prepare();
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  private prepare(): void {
+    const { gpu, standard } = this;
+    const { kernel, shape, buffers } = this.launch;
+    const types = kernel.types?.(shape, standard) ?? {};
     for (const [name, access] of Object.entries(viewsOf(kernel, shape, standard))) {
       const content = buffers[name];
       const type = elementType(types[name]);
@@ -138,7 +147,7 @@ export class Trial {
   }
 }
 
-export const median = (xs: readonly number[]): number => xs.toSorted((a, b) => a - b)[xs.length >> 1];
+const median = (xs: readonly number[]): number => xs.toSorted((a, b) => a - b)[xs.length >> 1];
 
 /** Whether nothing can be tried any more. */
 export const isFatal = (error: unknown): boolean => error instanceof DeviceLostError;

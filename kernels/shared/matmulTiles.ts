@@ -36,9 +36,9 @@ export function tiledMatmul(shape: MatmulShape, tuning: MatmulTuning): string {
   const [a, b] = [sliceOf(shape, "A", tileRows, step), sliceOf(shape, "B", tileColumns, step)];
   const [tall, wide] = [range(rows / 4), range(columns / 4)];
   const each = range(rows).flatMap((r) => wide.map((h) => ({ r, h, sum: `sum${r}_${h}` })));
-  const passes = range(Math.ceil((a.blocks + b.blocks) / lanes)).map((p) => passOf(p, lanes, a, b));
+  const passes = passesOf(lanes, a, b);
   const fetch = (at: string) => passes.map(({ fetch }) => fetch(at)).join("\n        ");
-  const place = (half: string) => passes.map(({ place }) => place(half)).join("\n        ");
+  const place = (at: string) => passes.map(({ place }) => place(at)).join("\n        ");
   const multiply = (kk: number) => `
           ${tall.map((g) => `let a${g}_${kk} = vec4f(sliceA[halfA + (quad * 4u + ${kk}u) * ${a.quads}u + ((laneRow + ${g * down}u) ^ turn)]);`).join(" ")}
           ${wide.map((h) => `let b${h}_${kk} = vec4f(sliceB[halfB + (quad * 4u + ${kk}u) * ${b.quads}u + ((laneColumn + ${h * across}u) ^ turn)]);`).join(" ")}
@@ -46,8 +46,8 @@ export function tiledMatmul(shape: MatmulShape, tuning: MatmulTuning): string {
   return `
     ${strips(shape, type)}
     ${split > 1 ? storePart(shape) : store(shape)}
-    ${a.fetch}
-    ${b.fetch}
+    ${a.functions}
+    ${b.functions}
     var<workgroup> sliceA: array<vec4<${type}>, ${a.size * (ahead + 1)}>; // [half][step][row / 4]
     var<workgroup> sliceB: array<vec4<${type}>, ${b.size * (ahead + 1)}>; // [half][step][column / 4]
 
@@ -64,16 +64,16 @@ export function tiledMatmul(shape: MatmulShape, tuning: MatmulTuning): string {
       let laneColumn = lane / 32u % ${across / WARP.across}u * ${WARP.across}u + lane % ${WARP.across}u;
       ${each.map(({ sum }) => `var ${sum} = vec4f();`).join(" ")}
       ${passes.map(({ begin }) => begin).join(" ")}
-      ${ahead ? `var half = 0u;\n      ${fetch("part * share")}\n      ${place("half")}\n      workgroupBarrier();` : "let half = 0u;"}
+      ${ahead ? `var half = 0u;\n      ${fetch("part * share")}\n      ${place("part * share")}\n      workgroupBarrier();` : "let half = 0u;"}
       for (var at = part * share; at < end; at += ${step}u) {
-        ${ahead ? fetch(`at + ${step}u`) : `${fetch("at")}\n        workgroupBarrier();\n        ${place("half")}\n        workgroupBarrier();`}
+        ${ahead ? fetch(`at + ${step}u`) : `${fetch("at")}\n        workgroupBarrier();\n        ${place("at")}\n        workgroupBarrier();`}
         let halfA = half * ${a.size}u;
         let halfB = half * ${b.size}u;
         for (var quad = 0u; quad < ${step / 4}u; quad++) {
           let turn = quad * ${a.turn}u;
           ${range(4).map(multiply).join("")}
         }
-        ${ahead ? `half = 1u - half;\n        ${place("half")}\n        workgroupBarrier();` : ""}
+        ${ahead ? `half = 1u - half;\n        ${place(`at + ${step}u`)}\n        workgroupBarrier();` : ""}
       }
       let row = group.y * ${tileRows}u + laneRow * 4u;
       let column = group.x * ${tileColumns}u + laneColumn * 4u;
@@ -89,76 +89,75 @@ export function tiledMatmul(shape: MatmulShape, tuning: MatmulTuning): string {
 type Slice = ReturnType<typeof sliceOf>;
 
 /**
- * A slice holds a vector of four lines (rows of A, columns of B) for each step. It is filled in blocks of four lines by four steps. Blocks
- * stand so that neighbouring lanes read on in memory; lines are turned by the block's step (`turn`), so that lanes that write other steps of
- * the same lines meet other banks.
+ * A slice holds a vector of four lines (rows of A, columns of B) for each step. It is filled in blocks of four lines by four steps, which
+ * stand so that neighbouring lanes read on in memory; lines are turned by the block's step, so that lanes that write other steps of the
+ * same lines meet other banks. What lies at `end` or behind becomes zero only as it is placed: nobody waits for a load before that.
  */
 function sliceOf(shape: MatmulShape, name: "A" | "B", lines: number, step: number) {
   const alongK = name === "A" ? shape.layout !== "TN" : shape.layout === "NT";
   const [quads, steps] = [lines / 4, step / 4];
   const type = sliceType(shape);
-  const four = (element: (i: number) => string) => `mat4x4<${type}>(${range(4).map(element).join(", ")})`;
-  const line = (i: number) => `strip${name}(start + min(line + ${i}u, size - 1u) * k, step, k)`;
-  const across = (i: number) =>
-    `select(vec4<${type}>(), strip${name}(start + (step + ${i}u) * size, line, size), step + ${i}u < end)`;
+  const four = (vector: (i: number) => string) => `mat4x4<${type}>(${range(4).map(vector).join(", ")})`;
+  const along = (i: number) => `strip${name}(start + min(line + ${i}u, size - 1u) * k, step, k)`;
+  const across = (i: number) => `strip${name}(start + (step + ${i}u) * size, line, size)`;
+  const place = `
+      let quad = ${alongK ? `block / ${steps}u` : `block % ${quads}u`};
+      let part = ${alongK ? `block % ${steps}u` : `block / ${quads}u`};`;
   return {
     name,
     quads,
     blocks: quads * steps,
     size: quads * step,
     turn: 8 / steps,
-    quad: (block: string) => (alongK ? `${block} / ${steps}u` : `${block} % ${quads}u`),
-    step: (block: string) => (alongK ? `${block} % ${steps}u` : `${block} / ${quads}u`),
-    group: name === "A" ? `group.y * ${lines}u` : `group.x * ${lines}u`,
-    lines: name === "A" ? "m" : "n",
-    /** WGSL: four lines from `line` at four steps from `step`, a column for each step; zeros from `end` on. */
-    fetch: `fn fetch${name}(line: u32, step: u32, end: u32, start: u32, size: u32, k: u32) -> mat4x4<${type}> {
-      ${alongK ? `if (step >= end) { return mat4x4<${type}>(); }\n      return transpose(${four(line)});` : `return ${four(across)};`}
-    }`,
     type,
+    /** WGSL: takes four lines by four steps, a column for each step, and puts them into one half of the slice. */
+    functions: `
+    fn fetch${name}(block: u32, at: u32, first: u32, start: u32, size: u32, k: u32) -> mat4x4<${type}> {${place}
+      let line = first + quad * 4u;
+      let step = at + part * 4u;
+      return ${alongK ? `transpose(${four(along)})` : four(across)};
+    }
+    fn place${name}(block: u32, at: u32, end: u32, half: u32, v: mat4x4<${type}>) {${place}
+      let step = at + part * 4u;
+      let to = half * ${quads * step}u + part * ${4 * quads}u + (quad ^ (part * ${8 / steps}u));
+      ${range(4)
+        .map((i) => `slice${name}[to + ${i * quads}u] = select(vec4<${type}>(), v[${i}], step + ${i}u < end);`)
+        .join(" ")}
+    }`,
+    fetch: (block: string, at: string) =>
+      name === "A"
+        ? `fetchA(${block}, ${at}, group.y * ${lines}u, startA, m, k)`
+        : `fetchB(${block}, ${at}, group.x * ${lines}u, startB, n, k)`,
   };
 }
 
-/** What a lane does in one pass over the blocks of both slices: a block of A, of B, or whichever its number says. */
-function passOf(pass: number, lanes: number, a: Slice, b: Slice) {
-  const [first, last] = [pass * lanes, (pass + 1) * lanes];
-  const ofA = {
-    slice: a,
-    from: 0,
-    condition: first < a.blocks && last > a.blocks ? `block${pass} < ${a.blocks}u` : "",
-  };
+/** The blocks of both slices, those of A first, dealt out to the lanes: in each pass a lane has one of A, of B, or none. */
+function passesOf(lanes: number, a: Slice, b: Slice) {
   const all = a.blocks + b.blocks;
-  const mixed = first < a.blocks && last > a.blocks;
-  const over = last > all;
-  const condition = [mixed ? `block${pass} >= ${a.blocks}u` : "", over ? `block${pass} < ${all}u` : ""].filter(Boolean);
-  const ofB = { slice: b, from: a.blocks, condition: condition.join(" && ") };
-  const sides = [...(first < a.blocks ? [ofA] : []), ...(last > a.blocks ? [ofB] : [])];
-  const when = (text: string, condition: string) => (condition ? `if (${condition}) { ${text} }` : text);
-  const own = (from: number) => (from ? `(block${pass} - ${from}u)` : `block${pass}`);
-  return {
-    begin: `let block${pass} = lane + ${first}u; var next${pass} = mat4x4<${a.type}>();`,
-    fetch: (at: string) =>
+  return range(Math.ceil(all / lanes)).map((pass) => {
+    const [first, last] = [pass * lanes, (pass + 1) * lanes];
+    const [block, next] = [`block${pass}`, `next${pass}`];
+    const sides = [
+      { slice: a, own: block, has: first < a.blocks, when: [last > a.blocks && `${block} < ${a.blocks}u`] },
+      {
+        ...{ slice: b, own: `${block} - ${a.blocks}u`, has: last > a.blocks },
+        when: [first < a.blocks && `${block} >= ${a.blocks}u`, last > all && `${block} < ${all}u`],
+      },
+    ];
+    const each = (text: (slice: Slice, own: string) => string) =>
       sides
-        .map(({ slice: { name, quad, step, group, lines }, from, condition }) =>
-          when(
-            `next${pass} = fetch${name}(${group} + ${quad(own(from))} * 4u, ${at} + ${step(own(from))} * 4u, end, start${name}, ${lines}, k);`,
-            condition,
-          ),
-        )
-        .join(" "),
-    place: (half: string) =>
-      sides
-        .map(({ slice: { name, quads, size, turn, quad, step }, from, condition }) =>
-          when(
-            `{ let step = ${step(own(from))}; let to = ${half} * ${size}u + step * ${4 * quads}u + ((${quad(own(from))}) ^ (step * ${turn}u));
-          ${range(4)
-            .map((kk) => `slice${name}[to + ${kk * quads}u] = next${pass}[${kk}];`)
-            .join(" ")} }`,
-            condition,
-          ),
-        )
-        .join(" "),
-  };
+        .filter(({ has }) => has)
+        .map(({ slice, own, when }) => {
+          const condition = when.filter(Boolean).join(" && ");
+          return condition ? `if (${condition}) { ${text(slice, own)} }` : text(slice, own);
+        })
+        .join(" ");
+    return {
+      begin: `let ${block} = lane + ${first}u; var ${next} = mat4x4<${a.type}>();`,
+      fetch: (at: string) => each((slice, own) => `${next} = ${slice.fetch(own, at)};`),
+      place: (at: string) => each(({ name }, own) => `place${name}(${own}, ${at}, end, half, ${next});`),
+    };
+  });
 }
 
 /** WGSL `store` that leaves sums as they are, to `parts` [split, batch, m, n]. */

@@ -61,7 +61,7 @@ const brokenSpecs = [
 const space = tuningSpace(matmul, matmulLaunch(tileSpecs[0]).shape, portable);
 const tilePoints = coveringPoints(
   space.filter(({ variant }) => variant === 1),
-  12,
+  9,
 );
 for (const [i, tuning] of tilePoints.entries()) {
   const spec = i % 4 === 3 ? brokenSpecs[(i >> 2) % 3] : tileSpecs[i % 3];
