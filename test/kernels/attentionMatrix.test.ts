@@ -47,6 +47,21 @@ for (const kernel of kernels) {
     expect(await errorOf(onEmulated, spec, { tuning: long })).toBeLessThan(1e-3);
   });
 
+  test.skipIf(!target.matrix)(
+    `${kernel.name} on the adapter's own matrix units equals float64 at every point`,
+    async () => {
+      for (const headDim of [24, 64, 128]) {
+        const cases = [
+          { spec: call([2, 4, 2, 67, 67, headDim], { dtype: "f16", causal: true, segments: true }), segments: packed },
+          { spec: call([1, 4, 2, 130, 200, headDim], { dtype: "f16" }), segments: undefined },
+        ];
+        for (const { spec, segments } of cases)
+          for (const tuning of tuningSpace(kernel, attentionLaunch(spec).shape, target).filter((t) => t.variant === 2))
+            expect([tuning, (await errorOf(kernel, spec, { segments, tuning })) < 2e-3]).toEqual([tuning, true]);
+      }
+    },
+  );
+
   test(`${kernel.name} takes matrix units for f16 heads of up to 128, where a group has rows enough`, () => {
     const picked = (sizes: Parameters<typeof call>[0], dtype: "f16" | "f32" = "f16", adapter = nvidia) =>
       kernel.pick?.(attentionLaunch(call(sizes, { dtype })).shape, adapter).variant;

@@ -57,6 +57,19 @@ test.skipIf(!target.f16)("epilogues, batches, shared operands and f16 results go
   expect(await errorOf(onEmulated, call("NN", 5, 8, 0, { ...halves, accumulate: true }), small)).toBe(0);
 });
 
+for (const layout of layouts)
+  test.skipIf(!target.matrix)(`${layout} on the adapter's own matrix units equals float64 at every point`, async () => {
+    for (const [m, n, k] of [
+      [256, 256, 128],
+      [200, 300, 1100],
+      [37, 67, 21],
+    ]) {
+      const spec = call(layout, m, n, k, { ...halves, bias: true, accumulate: true, alpha: 0.5 });
+      for (const tuning of tuningSpace(matmul, matmulLaunch(spec).shape, target).filter((t) => t.variant === 3))
+        expect([tuning, await errorOf(matmul, spec, tuning)]).toEqual([tuning, expect.closeTo(0, 3)]);
+    }
+  });
+
 test("an adapter with matrix units takes them for f16 operands alone, where C has rows enough", () => {
   const picked = (spec: MatmulCall) => matmul.pick?.(matmulLaunch(spec).shape, nvidia).variant;
   expect(picked(call("NT", 512, 512, 512, halves))).toBe(3);
