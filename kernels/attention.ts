@@ -6,10 +6,13 @@ import {
   attentionFlops,
   attentionTuning,
   attentionUniformTypes,
+  forwardUses,
   pickAttention,
   validAttention,
 } from "./shared/attention.ts";
 import { forwardBroadcast, forwardTiles } from "./shared/attentionForward.ts";
+
+import { forwardMatrix } from "./shared/attentionMatrixKernels.ts";
 
 export {
   type AttentionCall,
@@ -44,9 +47,9 @@ export const attention = kernel<AttentionShape, AttentionTuning>({
   }),
   uniforms: attentionUniformTypes,
   sizes: ["queries", "keys", "heads", "batch"],
-  tuning: attentionTuning,
-  valid: validAttention,
-  pick: pickAttention,
+  tuning: attentionTuning([16, 32, 8, 4, 2, 1]),
+  valid: validAttention(forwardUses),
+  pick: pickAttention(forwardUses),
   workgroups: ({ group }, { rows }, { queries, heads, batch }) => [
     Math.ceil((queries * group) / rows),
     heads / group,
@@ -56,5 +59,5 @@ export const attention = kernel<AttentionShape, AttentionTuning>({
     flops: attentionFlops(2)(shape, uniforms),
     bytes: attentionBytes(2, 2)(shape, uniforms),
   }),
-  wgsl: (shape, tuning) => (tuning.variant === 0 ? forwardBroadcast(shape, tuning) : forwardTiles(shape)),
+  wgsl: (shape, tuning) => [forwardBroadcast, forwardTiles, forwardMatrix][tuning.variant](shape, tuning),
 });

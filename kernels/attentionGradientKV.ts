@@ -6,10 +6,12 @@ import {
   attentionFlops,
   attentionTuning,
   attentionUniformTypes,
+  gradientKVUses,
   pickAttention,
   validAttention,
 } from "./shared/attention.ts";
 import { gradientKVBroadcast, gradientKVTiles } from "./shared/attentionBackward.ts";
+import { gradientKVMatrix } from "./shared/attentionMatrixKernels.ts";
 
 /**
  * dk and dv of {@link attention}, summed over the query heads of each group in a fixed order. They lie as k and v do.
@@ -33,13 +35,13 @@ export const attentionGradientKV = kernel<AttentionShape, AttentionTuning>({
   },
   uniforms: attentionUniformTypes,
   sizes: ["queries", "keys", "heads", "batch"],
-  tuning: { ...attentionTuning, rows: [16, 32, 8] },
-  valid: validAttention,
-  pick: (shape, target) => pickAttention({ ...shape, few: 0 }, target),
+  tuning: attentionTuning([16, 32, 8]),
+  valid: validAttention(gradientKVUses),
+  pick: (shape, target) => pickAttention(gradientKVUses)({ ...shape, few: 0 }, target),
   workgroups: ({ group }, { rows }, { keys, heads, batch }) => [Math.ceil(keys / rows), heads / group, batch],
   cost: (shape, uniforms) => ({
     flops: attentionFlops(4)(shape, uniforms),
     bytes: attentionBytes(2, 4)(shape, uniforms),
   }),
-  wgsl: (shape, tuning) => (tuning.variant === 0 ? gradientKVBroadcast(shape, tuning) : gradientKVTiles(shape)),
+  wgsl: (shape, tuning) => [gradientKVBroadcast, gradientKVTiles, gradientKVMatrix][tuning.variant](shape, tuning),
 });

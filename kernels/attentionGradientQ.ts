@@ -6,10 +6,12 @@ import {
   attentionFlops,
   attentionTuning,
   attentionUniformTypes,
+  gradientQUses,
   pickAttention,
   validAttention,
 } from "./shared/attention.ts";
 import { gradientQBroadcast, gradientQTiles } from "./shared/attentionBackward.ts";
+import { gradientQMatrix } from "./shared/attentionMatrixKernels.ts";
 
 /**
  * dq of {@link attention}, from dO (which lies as q does) and the `stats` of `attentionDelta`. Scores are computed again,
@@ -32,9 +34,9 @@ export const attentionGradientQ = kernel<AttentionShape, AttentionTuning>({
   },
   uniforms: attentionUniformTypes,
   sizes: ["queries", "keys", "heads", "batch"],
-  tuning: { ...attentionTuning, rows: [16, 32, 8] },
-  valid: validAttention,
-  pick: (shape, target) => pickAttention({ ...shape, few: 0 }, target),
+  tuning: attentionTuning([16, 32, 8]),
+  valid: validAttention(gradientQUses),
+  pick: (shape, target) => pickAttention(gradientQUses)({ ...shape, few: 0 }, target),
   workgroups: ({ group }, { rows }, { queries, heads, batch }) => [
     Math.ceil((queries * group) / rows),
     heads / group,
@@ -44,5 +46,5 @@ export const attentionGradientQ = kernel<AttentionShape, AttentionTuning>({
     flops: attentionFlops(3)(shape, uniforms),
     bytes: attentionBytes(3, 2)(shape, uniforms),
   }),
-  wgsl: (shape, tuning) => (tuning.variant === 0 ? gradientQBroadcast(shape, tuning) : gradientQTiles(shape)),
+  wgsl: (shape, tuning) => [gradientQBroadcast, gradientQTiles, gradientQMatrix][tuning.variant](shape, tuning),
 });

@@ -9,8 +9,10 @@ import {
 import { matmulJoin } from "./matmulJoin.ts";
 import { broadcastMatmul } from "./shared/matmulBroadcast.ts";
 import { dotMatmul } from "./shared/matmulDot.ts";
+import { matrixMatmul, matrixTiles, validMatrix } from "./shared/matmulMatrix.ts";
 import { epilogueBindings } from "./shared/matmulParts.ts";
 import { tiledMatmul, validTiles } from "./shared/matmulTiles.ts";
+import { matrixUnits, targetUnit } from "./shared/matrixUnits.ts";
 
 /** One product C = alpha · op(A) · op(B), with what is added to it. All matrices are row-major and contiguous. */
 export interface MatmulCall {
@@ -59,15 +61,14 @@ export interface MatmulShape {
 /** A point of one of the families in `tuning`; each has parameters of its own beside these. */
 export interface MatmulTuning {
   [name: string]: number;
-  /** 0: a subgroup's lanes hand operands round. 1: tiles in shared memory. 2: few rows, lanes share k. */
+  /** 0: a subgroup's lanes hand operands round. 1: tiles in shared memory. 2: few rows, lanes share k. 3: matrix units. */
   variant: number;
-  /** Rows of C per lane. */
-  rows: number;
 }
 
 const BROADCAST = 0;
 const TILES = 1;
 const DOT = 2;
+const MATRIX = 3;
 const MAX_GROUPS = 32768; // along one dimension; what is more goes to the next
 
 /** `lanes` of a workgroup: in variant 0 the adapter's subgroup. */
@@ -78,6 +79,13 @@ const tiles = {
   variant: [TILES],
   ...{ tileRows: [128, 64, 32], tileColumns: [128, 64, 32], rows: [8, 4], columns: [8, 4] },
   ...{ step: [16, 8, 32], ahead: [1, 0], split: [1, 2, 4, 8, 16] },
+};
+
+/** See `matrixMatmul`. */
+const matrices = {
+  variant: [MATRIX],
+  ...{ tileRows: [128, 64, 256], tileColumns: [128, 64, 256], lanes: [256, 128] },
+  ...{ step: [32, 16], split: tiles.split, unit: matrixUnits },
 };
 
 /** CPUs lose with tiles of any kind (10 GFLOP/s for 60): one is enough, for those without subgroups. */
@@ -93,6 +101,7 @@ function valid(shape: MatmulShape, tuning: MatmulTuning, target: Target): boolea
     const strips = layout !== "TN" || !wideA || rows >= 4; // down A, rows are loaded four at a time
     return target.subgroups && target.subgroupSize === lanes && rows <= 4 * lanes && strips;
   }
+  if (variant === MATRIX) return validMatrix(shape, tuning, target);
   if (variant === DOT) return layout === "NT" && few > 0 && few <= 8 && rows === few;
   const onlyTile = Object.entries(cpuTile).every(([name, value]) => tuning[name] === value);
   return validTiles(shape, tuning, target) && (target.class !== "software" || onlyTile);
@@ -110,7 +119,11 @@ function pick(shape: MatmulShape, target: Target, rounded?: Uniforms): MatmulTun
     return { variant: BROADCAST, rows: few || (tall ? 32 : 16), lanes };
   }
   if (layout === "NT" && few > 0 && few <= 8) return { variant: DOT, rows: few, lanes: 64 };
-  return target.class === "software" ? cpuTile : pickTiles(shape, target, rounded);
+  if (target.class === "software") return cpuTile;
+  const unit = few ? 0 : targetUnit(target);
+  const units = matrixTiles.map((tile) => ({ variant: MATRIX, ...tile, unit, split: 1 }));
+  const fitting = units.filter((tuning) => validMatrix(shape, tuning, target));
+  return pickTile(shape, fitting.length ? fitting : standardTiles, target, rounded);
 }
 
 const FILL = 128; // workgroups that keep a large GPU busy
@@ -118,15 +131,20 @@ const LEAST_K = 512; // steps of k that a workgroup should have where k is split
 const MOST_PARTS = 2 ** 24; // elements of partial sums
 
 /** The largest tile that gives enough workgroups, k being split where it is long; two slices where shared memory holds them. */
-function pickTiles(shape: MatmulShape, target: Target, { m, n, k, batch }: Uniforms = large): MatmulTuning {
-  const choices = standardTiles.map((tile) => {
+function pickTile(
+  shape: MatmulShape,
+  choice: MatmulTuning[],
+  target: Target,
+  { m, n, k, batch }: Uniforms = large,
+): MatmulTuning {
+  const choices = choice.map((tile) => {
     const groups = Math.ceil(m / tile.tileRows) * Math.ceil(n / tile.tileColumns) * batch;
     const enough = (split: number) => groups * split >= FILL;
     const useful = (split: number) => split === 1 || (k / split >= LEAST_K && m * n * batch * split <= MOST_PARTS);
     const splits = tiles.split.filter(useful);
     const split = splits.find(enough) ?? splits[splits.length - 1];
-    const tuning = { variant: TILES, ...tile, step: 16, ahead: 1, split };
-    const fitting = validTiles(shape, tuning, target) ? tuning : { ...tuning, ahead: 0 };
+    const tuning = { ...tile, split };
+    const fitting = valid(shape, tuning, target) ? tuning : { ...tuning, ahead: 0 };
     return { tuning: fitting, enough: enough(split) };
   });
   return (choices.find(({ enough }) => enough) ?? choices[choices.length - 1]).tuning;
@@ -137,12 +155,13 @@ const standardTiles = [
   { tileRows: 128, tileColumns: 128, rows: 8, columns: 8 },
   { tileRows: 64, tileColumns: 64, rows: 8, columns: 4 },
   { tileRows: 32, tileColumns: 32, rows: 4, columns: 4 },
-];
+].map((tile) => ({ variant: TILES, ...tile, step: 16, ahead: 1 }));
 
 function workgroups(_: MatmulShape, tuning: MatmulTuning, { m, n, batch }: Uniforms): Workgroups {
   const { variant, rows, lanes, tileRows, tileColumns, split } = tuning;
   if (variant === BROADCAST) return [Math.ceil(n / (4 * lanes)), Math.ceil(m / rows), batch];
-  if (variant === TILES) return [Math.ceil(n / tileColumns), Math.ceil(m / tileRows), batch * split];
+  if (variant === TILES || variant === MATRIX)
+    return [Math.ceil(n / tileColumns), Math.ceil(m / tileRows), batch * split];
   const groups = m === 0 ? 0 : Math.ceil(n / 4);
   return [Math.min(groups, MAX_GROUPS), Math.ceil(groups / MAX_GROUPS), batch];
 }
@@ -167,7 +186,7 @@ export const matmul = kernel<MatmulShape, MatmulTuning>({
   }),
   uniforms: { m: "u32", n: "u32", k: "u32", batch: "u32", strideA: "u32", strideB: "u32", alpha: "f32" },
   sizes: ["m", "n", "k", "batch"],
-  tuning: [broadcasts, tiles, dots],
+  tuning: [broadcasts, tiles, dots, matrices],
   valid,
   pick,
   workgroups,
@@ -183,7 +202,7 @@ export const matmul = kernel<MatmulShape, MatmulTuning>({
           bytes: ({ m, n, batch }) => 4 * split * batch * m * n,
         }
       : undefined,
-  wgsl: (shape, tuning) => [broadcastMatmul, tiledMatmul, dotMatmul][tuning.variant](shape, tuning),
+  wgsl: (shape, tuning) => [broadcastMatmul, tiledMatmul, dotMatmul, matrixMatmul][tuning.variant](shape, tuning),
 });
 
 /**

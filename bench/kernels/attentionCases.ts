@@ -14,6 +14,13 @@ const sizes: [Sizes, Partial<AttentionCall>?][] = [
   [[1, 8, 2, 512, 512, 128]],
 ];
 
+/** micromind-26m's batch in training, whole and packed; wide heads over long texts. */
+const large: typeof sizes = [
+  [[32, 8, 2, 512, 512, 64], { dtype: "f16" }],
+  [[32, 8, 2, 512, 512, 64], { dtype: "f16", segments: true }],
+  [[4, 16, 16, 2048, 2048, 128], { dtype: "f16" }],
+];
+
 /** One token behind a cache of keys: what decoding runs. */
 export const decoding: [Sizes][] = [[[1, 8, 4, 1, 512, 64]], [[1, 8, 2, 1, 2048, 64]], [[8, 8, 4, 1, 512, 64]]];
 
@@ -22,9 +29,10 @@ const DOCUMENT = 128; // tokens of a packed one
 /** Cases of one of the attention kernels. The rate counts the pairs that see each other; packed documents as if they were one. */
 export function attentionCases<T extends Tuning>(
   kernel: Kernel<AttentionShape, T>,
-  cases: [Sizes, Partial<AttentionCall>?][] = sizes,
+  cases: [Sizes, Partial<AttentionCall>?][] = [...sizes, ...large],
 ): KernelCase[] {
-  return cases.map(([[batch, heads, kvHeads, queries, keys, headDim], more = {}]) => {
+  return cases.map((item) => {
+    const [[batch, heads, kvHeads, queries, keys, headDim], more = {}] = item;
     const spec: AttentionCall = {
       ...{ batch, heads, kvHeads, queries, keys, headDim, causal: true, segments: false, dtype: "f32" },
       scale: 1 / Math.sqrt(headDim),
@@ -43,6 +51,6 @@ export function attentionCases<T extends Tuning>(
     const buffers = { q, k, v: k, o: q, lse: rows * 4, dO: q, stats: rows * 8, dq: q, dk: k, dv: k, spans };
     const kind = `${spec.causal ? "causal" : "full"}${spec.segments ? ", packed" : ""} ${spec.dtype}`;
     const label = `B ${batch}, H ${heads}/${kvHeads}, T ${queries}, S ${keys}, D ${headDim}, ${kind}`;
-    return kernelCase(kernel, label, shape, buffers, uniforms);
+    return { ...kernelCase(kernel, label, shape, buffers, uniforms), heavy: large.includes(item) };
   });
 }

@@ -1,5 +1,5 @@
 import { DeviceError } from "./errors.ts";
-import type { AdapterClass, Target } from "./kernel.ts";
+import type { AdapterClass, MatrixShape, Target } from "./kernel.ts";
 import type { Provider } from "./provider.ts";
 
 export const howToInstall =
@@ -43,6 +43,28 @@ export function describeAdapter(adapter: GPUAdapter): AdapterDescription {
   return { name, vendor: info?.vendor ?? "", backend, software };
 }
 
+/** An adapter's combinations of fragments, as Dawn for N-API tells them; bun-webgpu tells none. */
+interface MatrixConfig {
+  componentType: string;
+  resultComponentType: string;
+  M: number;
+  N: number;
+  K: number;
+}
+
+/** The feature by which WGSL reaches matrix units. */
+export const matrixFeature = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
+
+/** The largest f16 fragments that the adapter multiplies with sums in f32, or undefined. */
+export function matrixOf(adapter: GPUAdapter): MatrixShape | undefined {
+  const info = adapter.info as GPUAdapterInfo & { subgroupMatrixConfigs?: Iterable<MatrixConfig> };
+  if (!adapter.features.has(matrixFeature) || !info?.subgroupMatrixConfigs) return undefined;
+  return [...info.subgroupMatrixConfigs]
+    .filter(({ componentType, resultComponentType }) => componentType === "f16" && resultComponentType === "f32")
+    .map(({ M, N, K }) => ({ m: M, n: N, k: K }))
+    .sort((a, b) => b.m * b.n * b.k - a.m * a.n * a.k)[0];
+}
+
 /** What measurements of an adapter hang on, as a line: its names, driver, backend, and who provides WebGPU. */
 export function adapterIdentity(adapter: GPUAdapter, provider: Pick<Provider, "name">): string {
   const info = adapter.info as GPUAdapterInfo & { backendType?: number | string };
@@ -56,16 +78,14 @@ export function targetOf(adapter: GPUAdapter, device: GPUDevice): Target {
   const has = (feature: string) => device.features.has(feature as GPUFeatureName);
   const { software } = describeAdapter(adapter);
   const fixed = has("subgroups") && info?.subgroupMinSize === info?.subgroupMaxSize ? (info?.subgroupMinSize ?? 0) : 0;
-  const adapterClass: AdapterClass = software
-    ? "software"
-    : has("chromium-experimental-subgroup-matrix")
-      ? "matrix"
-      : "portable";
+  const matrix = fixed > 0 && has("shader-f16") && has(matrixFeature) ? matrixOf(adapter) : undefined;
+  const adapterClass: AdapterClass = software ? "software" : matrix ? "matrix" : "portable";
   return {
     class: adapterClass,
     subgroups: has("subgroups"),
     subgroupSize: fixed,
     sharedBytes: device.limits.maxComputeWorkgroupStorageSize,
     f16: has("shader-f16"),
+    ...(matrix ? { matrix } : {}),
   };
 }

@@ -9,6 +9,13 @@ export type Workgroups = readonly [x: number, y?: number, z?: number];
 /** What the default tuning is chosen by: CPU rasterizers, any GPU, GPUs with matrix units that WGSL can reach. */
 export type AdapterClass = "software" | "portable" | "matrix";
 
+/** Fragments that a subgroup multiplies on matrix units: m × k times k × n. */
+export interface MatrixShape {
+  m: number;
+  n: number;
+  k: number;
+}
+
 /** What a kernel may ask of the adapter when it chooses its tuning. */
 export interface Target {
   class: AdapterClass;
@@ -17,6 +24,8 @@ export interface Target {
   subgroupSize: number;
   sharedBytes: number;
   f16: boolean;
+  /** Where WGSL reaches matrix units that multiply f16 and add in f32, and subgroups have one size. */
+  matrix?: MatrixShape;
 }
 
 /** Every value that each tuning parameter may take. */
@@ -160,6 +169,19 @@ export function moduleSource<S extends Shape, T extends Tuning>(spec: Kernel<S, 
     lines.push(`@group(0) @binding(${lines.length - 1}) var<uniform> u: Uniforms;`);
   }
   const body = `${lines.join("\n")}\n${spec.wgsl(shape, tuning)}`;
-  const enables = [/\bf16\b/.test(body) ? "enable f16;" : "", /\bsubgroup/.test(body) ? "enable subgroups;" : ""];
-  return `${enables.filter(Boolean).join("\n")}\n${body}\n`;
+  return `${directives
+    .filter(([sign]) => sign.test(body))
+    .map(([, directive]) => directive)
+    .join("\n")}\n${body}\n`;
 }
+
+/**
+ * What a module must say before it uses something. That a subgroup's number is the same for all of its lanes is beyond Tint, as
+ * long as it is computed from the lane's; see `kernels/shared/matrixUnits.ts` for why it is.
+ */
+const directives: [sign: RegExp, directive: string][] = [
+  [/\bf16\b/, "enable f16;"],
+  [/\bsubgroup(_inv|_size|[A-Z](?!atrix))/, "enable subgroups;"],
+  [/\bsubgroup_matrix_/, "enable chromium_experimental_subgroup_matrix;"],
+  [/\bsubgroup_matrix_/, "diagnostic(off, chromium.subgroup_matrix_uniformity);"],
+];

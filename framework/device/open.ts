@@ -1,8 +1,8 @@
-import { adapterIdentity, describeAdapter, howToInstall, refuseNull } from "./adapter.ts";
+import { adapterIdentity, describeAdapter, howToInstall, matrixFeature, matrixOf, refuseNull } from "./adapter.ts";
 import { DeviceError } from "./errors.ts";
 import { Gpu } from "./gpu.ts";
-import { kernel } from "./kernel.ts";
-import { loadProvider } from "./provider.ts";
+import { kernel, type Target } from "./kernel.ts";
+import { loadProvider, type Provider } from "./provider.ts";
 import { Winners } from "./winners.ts";
 
 export interface OpenOptions {
@@ -31,19 +31,40 @@ const wantedLimits = [
  * @throws DeviceError where there is no adapter, only Dawn's null one, or one that computes wrongly
  */
 export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
-  const provider = await loadProvider(options.provider);
-  const adapter = await provider.requestAdapter({ powerPreference: options.powerPreference ?? "high-performance" });
-  if (!adapter) throw new DeviceError(`${provider.name}: no GPU adapter. ${howToInstall}`);
-  refuseNull(adapter, provider);
+  const { provider, adapter } = await choose(options);
   const limits = adapter.limits as unknown as Record<string, number>;
   const device = await provider.requestDevice(adapter, {
-    requiredFeatures: wantedFeatures.filter((f) => adapter.features.has(f)),
+    requiredFeatures: [
+      ...wantedFeatures.filter((f) => adapter.features.has(f)),
+      ...(matrixOf(adapter) ? [matrixFeature] : []),
+    ],
     requiredLimits: Object.fromEntries(wantedLimits.map((name) => [name, limits[name]])),
   });
   const gpu = new Gpu(provider, adapter, device);
   await selfTest(gpu);
   if (process.env.MICROMIND_TUNE !== "off") gpu.winners = new Winners(adapterIdentity(adapter, provider)).load();
   return gpu;
+}
+
+/**
+ * The provider that was asked for, or the runtime's own. bun-webgpu neither names matrix units nor tells their sizes, so where it finds a
+ * real GPU, Dawn for N-API is asked too, and taken if its adapter has them.
+ */
+export async function choose(
+  options: OpenOptions,
+  load = loadProvider,
+): Promise<{ provider: Provider; adapter: GPUAdapter }> {
+  const request = async (provider: Provider) => {
+    const adapter = await provider.requestAdapter({ powerPreference: options.powerPreference ?? "high-performance" });
+    if (!adapter) throw new DeviceError(`${provider.name}: no GPU adapter. ${howToInstall}`);
+    refuseNull(adapter, provider);
+    return { provider, adapter };
+  };
+  const first = await request(await load(options.provider));
+  const asked = options.provider ?? process.env.MICROMIND_GPU;
+  if (asked || first.provider.name !== "bun-webgpu" || describeAdapter(first.adapter).software) return first;
+  const other = await load("dawn").then(request, () => undefined); // its package is optional
+  return other && matrixOf(other.adapter) ? other : first;
 }
 
 const probe = kernel({
@@ -75,6 +96,8 @@ export async function selfTest(gpu: Gpu): Promise<void> {
   throw new DeviceError(`${name}: the driver computes wrongly (${detail}). ${howToInstall}`);
 }
 
+const units = ({ matrix }: Target) => (matrix ? `matrix units ${matrix.m} × ${matrix.n} × ${matrix.k}, ` : "");
+
 /** The line that a recipe prints at its start. */
 export function summary(gpu: Gpu): string {
   const { name, backend } = describeAdapter(gpu.adapter);
@@ -83,7 +106,7 @@ export function summary(gpu: Gpu): string {
   const yes = (b: boolean) => (b ? "yes" : "no");
   const gb = (n: number) => (n >= 2 ** 30 ? `${(n / 2 ** 30).toFixed(0)} GB` : `${(n / 2 ** 20).toFixed(0)} MB`);
   return (
-    `${name} (${backend}, ${gpu.provider.name}): f16 ${yes(target.f16)}, subgroups ${target.subgroups ? target.subgroupSize || "yes" : "no"}, ` +
+    `${name} (${backend}, ${gpu.provider.name}): f16 ${yes(target.f16)}, subgroups ${target.subgroups ? target.subgroupSize || "yes" : "no"}, ${units(target)}` +
     `buffers to ${gb(maxBufferSize)}, bindings to ${gb(maxStorageBufferBindingSize)}, shared memory ${target.sharedBytes / 1024} KB`
   );
 }

@@ -1,4 +1,6 @@
 import type { Scalar, Target, Tuning, Uniforms } from "../../framework/device/kernel.ts";
+import { fits, type Uses } from "./attentionBlock.ts";
+import { matrixUnits, targetUnit, unitOf } from "./matrixUnits.ts";
 
 /** Elements from one batch row, token and head to the next; a head's elements stand side by side. */
 export interface AttentionStrides {
@@ -44,8 +46,9 @@ export interface AttentionShape {
   few: number;
 }
 
+/** Points on matrix units have two parameters more: `block`, rows that pass by at a time, and `unit`, the adapter's `unitCode`. */
 export interface AttentionTuning extends Tuning {
-  /** 0: a subgroup's lanes hand operands round. 1: tiles in shared memory. */
+  /** 0: a subgroup's lanes hand operands round. 1: tiles in shared memory. 2: matrix units. */
   variant: number;
   /** Rows that a workgroup keeps. */
   rows: number;
@@ -57,27 +60,47 @@ export interface AttentionTuning extends Tuning {
 export const TILE = 32;
 export const TILE_LANES = 64;
 
-export const attentionTuning = {
-  variant: [0, 1],
-  rows: [16, 32, 8, 4, 2, 1],
-  lanes: [8, 4, 16, 32, TILE_LANES],
-} as const;
+/** `rows` of subgroups that hand operands round. */
+export const attentionTuning = (rows: number[]) => [
+  { variant: [0], rows, lanes: [8, 4, 16, 32] },
+  { variant: [1], rows: [TILE], lanes: [TILE_LANES] },
+  { variant: [2], rows: [64, 32], lanes: [128, 64, 256, 32], block: [64, 32, 16], unit: matrixUnits },
+];
 
-export function validAttention(_: AttentionShape, { variant, rows, lanes }: AttentionTuning, target: Target): boolean {
+/** What the variants on matrix units have in shared memory: forward, dq, dk and dv. */
+export const forwardUses: Uses = { slices: 1, scratches: 1, weights: 1 };
+export const gradientQUses: Uses = { slices: 2, scratches: 2, weights: 1 };
+export const gradientKVUses: Uses = { slices: 2, scratches: 2, weights: 2 };
+
+export const validAttention = (uses: Uses) => (shape: AttentionShape, tuning: AttentionTuning, target: Target) => {
+  const { variant, rows, lanes, block, unit } = tuning;
+  if (variant === 2) {
+    const possible = unit > 0 && unit === targetUnit(target) && block > 0;
+    return possible && shape.dtype === "f16" && shape.headDim <= 128 && fits(shape, tuning, uses, target.sharedBytes);
+  }
   if (variant === 1) return rows === TILE && lanes === TILE_LANES;
   return target.subgroups && target.subgroupSize === lanes;
-}
+};
 
 /** Rows of a subgroup: those that a small head's kernels compile in a second with, the fastest for 64, as many as registers bear beyond. */
 const rowsOf = (headDim: number): number => (headDim <= 32 ? 16 : headDim <= 64 ? 32 : headDim <= 128 ? 16 : 8);
 
-/** On a CPU the fewest loads per multiplication win: rows in registers. On a GPU shared memory and more lanes. */
-export function pickAttention({ headDim, few }: AttentionShape, target: Target): AttentionTuning {
-  const { subgroupSize: lanes } = target;
-  if (target.class === "software" && target.subgroups && lanes >= 4 && lanes <= 32)
-    return { variant: 0, rows: few || rowsOf(headDim), lanes };
-  return { variant: 1, rows: TILE, lanes: TILE_LANES };
-}
+/** On a CPU the fewest loads per multiplication win: rows in registers. On a GPU matrix units for f16, else shared memory and more lanes. */
+export const pickAttention =
+  (uses: Uses) =>
+  (shape: AttentionShape, target: Target): AttentionTuning => {
+    const { headDim, few } = shape;
+    const { subgroupSize: lanes } = target;
+    if (target.class === "software" && target.subgroups && lanes >= 4 && lanes <= 32)
+      return { variant: 0, rows: few || rowsOf(headDim), lanes };
+    const unit = few ? 0 : targetUnit(target);
+    for (const subgroups of unit ? [4, 2] : [])
+      for (const block of [64, 32, 16]) {
+        const tuning = { variant: 2, rows: subgroups * unitOf(unit).m, lanes: subgroups * lanes, block, unit };
+        if (validAttention(uses)(shape, tuning, target)) return tuning;
+      }
+    return { variant: 1, rows: TILE, lanes: TILE_LANES };
+  };
 
 /** Strides are in vectors of four elements. */
 export const attentionUniformTypes = {

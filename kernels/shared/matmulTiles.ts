@@ -161,7 +161,7 @@ function passesOf(lanes: number, a: Slice, b: Slice) {
 }
 
 /** WGSL `store` that leaves sums as they are, to `parts` [split, batch, m, n]. */
-function storePart({ wideC }: MatmulShape): string {
+export function storePart({ wideC }: MatmulShape): string {
   const body = wideC
     ? "if (column < n) { parts[(start + column) >> 2u] = v; }"
     : range(4)

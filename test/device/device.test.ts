@@ -1,11 +1,11 @@
 import { afterAll, describe, expect, test } from "bun:test";
-import { describeAdapter, refuseNull } from "../../framework/device/adapter.ts";
+import { describeAdapter, matrixFeature, matrixOf, refuseNull } from "../../framework/device/adapter.ts";
 import type { View } from "../../framework/device/bindings.ts";
 import type { Gpu } from "../../framework/device/gpu.ts";
 import { kernel, linearIndex, linearWorkgroups } from "../../framework/device/kernel.ts";
-import { openGpu, selfTest, summary } from "../../framework/device/open.ts";
+import { choose, openGpu, selfTest, summary } from "../../framework/device/open.ts";
 import { sizeClass } from "../../framework/device/pool.ts";
-import { loadProvider } from "../../framework/device/provider.ts";
+import { loadProvider, type Provider } from "../../framework/device/provider.ts";
 
 const gpu = await openGpu();
 afterAll(() => gpu.close());
@@ -54,6 +54,45 @@ describe("the adapter", () => {
       'MICROMIND_GPU: "vulkan" is no provider, expected one of bun-webgpu, dawn, navigator',
     );
   });
+});
+
+describe("matrix units", () => {
+  const config = (M: number, N: number, K: number, componentType = "f16", resultComponentType = "f32") => ({
+    ...{ componentType, resultComponentType, M, N, K },
+  });
+  const adapterOf = (device: string, configs?: object[]) =>
+    ({
+      info: { device, subgroupMatrixConfigs: configs },
+      features: new Set(configs ? [matrixFeature] : []),
+    }) as unknown as GPUAdapter;
+
+  test("are those that multiply f16 and add in f32, the largest first", () => {
+    const all = [
+      config(16, 8, 8),
+      config(16, 16, 16),
+      config(16, 8, 16),
+      config(32, 32, 32, "f16", "f16"),
+      config(16, 16, 32, "i8", "i32"),
+    ];
+    expect(matrixOf(adapterOf("some GPU", all))).toEqual({ m: 16, n: 16, k: 16 });
+    expect(matrixOf(adapterOf("some GPU", all.slice(3)))).toBeUndefined();
+    expect(matrixOf(adapterOf("some GPU"))).toBeUndefined();
+  });
+
+  for (const [what, first, second, chosen] of [
+    ["of a GPU bring Dawn for N-API", adapterOf("some GPU"), adapterOf("some GPU", [config(8, 8, 8)]), "dawn"],
+    ["that are absent leave bun-webgpu", adapterOf("some GPU"), adapterOf("some GPU"), "bun-webgpu"],
+    ["behind a package that is not installed leave bun-webgpu", adapterOf("some GPU"), undefined, "bun-webgpu"],
+    ["are not looked for on a CPU", adapterOf("llvmpipe"), adapterOf("some GPU", [config(8, 8, 8)]), "bun-webgpu"],
+  ] as const)
+    test.skipIf(!!process.env.MICROMIND_GPU)(`${what}`, async () => {
+      const load = async (name = "bun-webgpu") => {
+        const adapter = name === "dawn" ? second : first;
+        if (!adapter) throw new Error("does not load");
+        return { name, requestAdapter: async () => adapter } as unknown as Provider;
+      };
+      expect((await choose({}, load)).provider.name).toBe(chosen);
+    });
 });
 
 describe("launches", () => {

@@ -1,0 +1,186 @@
+import type { AttentionShape, AttentionTuning } from "./attention.ts";
+import { blockOf } from "./attentionBlock.ts";
+import * as matrix from "./attentionMatrix.ts";
+
+/** A subgroup keeps its rows of queries as fragments; their sums stay with the lanes, which WGSL lets scale them as maxima grow. */
+export function forwardMatrix(shape: AttentionShape, tuning: AttentionTuning): string {
+  const { segments, group } = shape;
+  const tile = blockOf(shape, tuning);
+  const { rows, block, parts, lanes, m } = tile;
+  const shares = matrix.shares(tile);
+  const panels = matrix.panelsOf(tile);
+  const each = (statement: (i: number) => string) => shares.map(statement).join("\n        ");
+  const sums = panels.map(({ quads }, p) => quads.map((i) => `o${p}_${i}`));
+  const token = (r: string) => `min(${r}, count - 1u) / ${group}u`;
+  const joined = (of: string, join: (a: string, b: string) => string) =>
+    Array.from({ length: parts }, (_, i) => `join[lane - part * ${m}u + ${i * m}u]`).reduce(join, of);
+  const weigh = ({ columns, quads }: (typeof panels)[number], p: number) => `
+        ${p > 0 ? "workgroupBarrier();" : ""}
+        ${columns
+          .map(
+            (c, i) =>
+              `{ var sum = Sum(); ${matrix.accumulate(tile, "sum", "w", "slice", c)} ${matrix.show(tile, "scratch", "sum", i)} }`,
+          )
+          .join("\n        ")}
+        workgroupBarrier();
+        ${quads.map((i) => `o${p}_${i} = o${p}_${i} * shrink + ${matrix.ofScratch(tile, "scratch", i)};`).join(" ")}`;
+  return `
+    ${matrix.begin(shape, tuning, "queries", { slices: ["slice"], weights: ["weights"], scratches: ["scratch"] })}
+    var<workgroup> join: array<f32, ${lanes}>;
+    ${segments ? `var<workgroup> docs: array<vec4u, ${block / 4}>;` : ""}
+    ${matrix.main(shape, tile)}
+      let limit = limitOf(row);
+      ${segments ? matrix.ownSpans(rows, token) : ""}
+      let end = ${segments ? "min(spanEnd, lastLimit(first, count))" : "lastLimit(first, count)"};
+      var top = -1e30;
+      var total = 0.0;
+      ${sums
+        .flat()
+        .map((o) => `var ${o} = vec4f();`)
+        .join(" ")}
+      ${matrix.keep(tile, "q", "q", "slice")}
+      for (var s = ${segments ? "spanStart" : "0u"}; s < end; s += ${block}u) {
+        workgroupBarrier();
+        ${matrix.pass(tile, "slice", "k", "s")}
+        ${segments ? matrix.passingDocs(tile) : ""}
+        workgroupBarrier();
+        ${matrix.scores(tile, "scratch", "q", "slice")}
+        workgroupBarrier();
+        ${matrix.pass(tile, "slice", "v", "s")}
+        ${each((i) => `var p${i} = select(vec4f(-2e30), ${matrix.ofScratch(tile, "scratch", i)} * scale, ${matrix.visible(tile, segments, i)});`)}
+        ${shares.length > 1 ? `let peaks = ${shares.map((i) => `p${i}`).reduce((a, b) => `max(${a}, ${b})`)};` : "let peaks = p0;"}
+        join[lane] = max(max(peaks.x, peaks.y), max(peaks.z, peaks.w));
+        workgroupBarrier();
+        let peak = ${joined("top", (a, b) => `max(${a}, ${b})`)};
+        let shrink = exp2(top - peak);
+        top = peak;
+        ${each((i) => `p${i} = exp2(p${i} - top); ${matrix.ofWeights(tile, "weights", i)} = vec4<f16>(p${i});`)}
+        total = total * shrink + dot(${shares.map((i) => `p${i}`).join(" + ")}, vec4f(1.0));
+        workgroupBarrier();
+        ${matrix.weightsOf(tile, "w", "weights")}
+        ${panels.map(weigh).join("")}
+      }
+      workgroupBarrier();
+      join[lane] = total;
+      workgroupBarrier();
+      total = ${joined("0.0", (a, b) => `${a} + ${b}`)};
+      if (row < count) {
+        let share = select(1.0 / total, 0.0, total == 0.0);
+        let start = ownStart(row) + part;
+        ${panels
+          .flatMap(({ quads, from }, p) =>
+            quads.map(
+              (i) =>
+                `if (${from + i * parts}u + part < ${tile.quads}u) { o[start + ${from + i * parts}u] = vec4<f16>(o${p}_${i} * share); }`,
+            ),
+          )
+          .join("\n        ")}
+        if (part == 0u) { lse[statOf(row, group)] = lseOf(top, total); }
+      }
+    }`;
+}
+
+/** A subgroup keeps its rows of queries and of dO as fragments, and dq's sums; keys and values pass by. */
+export function gradientQMatrix(shape: AttentionShape, tuning: AttentionTuning): string {
+  const { segments, group } = shape;
+  const tile = blockOf(shape, tuning);
+  const { rows, block } = tile;
+  const columns = matrix.columnsOf(tile);
+  const token = (r: string) => `min(${r}, count - 1u) / ${group}u`;
+  const uses = { slices: ["keys", "values"], weights: ["weights"], scratches: ["scratch", "slopes"] };
+  return `
+    ${matrix.begin(shape, tuning, "queries", uses)}
+    ${segments ? `var<workgroup> docs: array<vec4u, ${block / 4}>;` : ""}
+    ${matrix.main(shape, tile)}
+      let limit = limitOf(row);
+      let stat = stats[statOf(min(row, count - 1u), group)];
+      ${segments ? matrix.ownSpans(rows, token) : ""}
+      let end = ${segments ? "min(spanEnd, lastLimit(first, count))" : "lastLimit(first, count)"};
+      ${columns.map((c) => `var sum${c} = Sum();`).join(" ")}
+      ${matrix.keep(tile, "q", "q", "keys")}
+      ${matrix.keep(tile, "g", "dO", "values")}
+      for (var s = ${segments ? "spanStart" : "0u"}; s < end; s += ${block}u) {
+        workgroupBarrier();
+        ${matrix.pass(tile, "keys", "k", "s")}
+        ${matrix.pass(tile, "values", "v", "s")}
+        ${segments ? matrix.passingDocs(tile) : ""}
+        workgroupBarrier();
+        ${matrix.scores(tile, "scratch", "q", "keys")}
+        ${matrix.scores(tile, "slopes", "g", "values")}
+        workgroupBarrier();
+        ${matrix
+          .shares(tile)
+          .map(
+            (i) => `{
+          let slope = exp2(${matrix.ofScratch(tile, "scratch", i)} * scale - stat.x) * (${matrix.ofScratch(tile, "slopes", i)} - stat.y);
+          ${matrix.ofWeights(tile, "weights", i)} = vec4<f16>(select(vec4f(), slope, ${matrix.visible(tile, segments, i)}));
+        }`,
+          )
+          .join("\n        ")}
+        workgroupBarrier();
+        ${matrix.weightsOf(tile, "w", "weights")}
+        ${columns.map((c) => matrix.accumulate(tile, `sum${c}`, "w", "keys", c)).join("\n        ")}
+      }
+      ${matrix.writeRows(tile, "dq", "sum", "scratch", "count", "u.scale")}
+    }`;
+}
+
+/** A subgroup keeps its rows of keys and of values as fragments, and dk's and dv's sums; the group's queries and dO pass by. */
+export function gradientKVMatrix(shape: AttentionShape, tuning: AttentionTuning): string {
+  const { segments, causal, group } = shape;
+  const tile = blockOf(shape, tuning);
+  const { rows, block, parts } = tile;
+  const columns = matrix.columnsOf(tile);
+  const uses = {
+    slices: ["queries", "gradients"],
+    weights: ["weights", "slopeWeights"],
+    scratches: ["scratch", "slopes"],
+  };
+  const query = (i: string) => `min(n + ${i}, count - 1u)`;
+  return `
+    ${matrix.begin(shape, tuning, "keys", uses)}
+    var<workgroup> tops: array<vec4f, ${block / 4}>;
+    var<workgroup> deltas: array<vec4f, ${block / 4}>;
+    var<workgroup> limits: array<vec4i, ${block / 4}>;
+    ${segments ? `var<workgroup> docs: array<vec4u, ${block / 4}>;` : ""}
+    ${matrix.main(shape, tile)}
+      ${segments ? matrix.ownSpans(rows, (r) => `min(${r}, u.keys - 1u)`) : ""}
+      let visibleFrom = ${causal ? "u32(max(i32(first + u.queries) - i32(u.keys), 0))" : "0u"};
+      let end = ${segments ? `spanEnd * ${group}u` : "count"};
+      ${columns.map((c) => `var dk${c} = Sum(); var dv${c} = Sum();`).join(" ")}
+      ${matrix.keep(tile, "k", "k", "queries")}
+      ${matrix.keep(tile, "v", "v", "gradients")}
+      for (var n = ${segments ? "max(spanStart, visibleFrom)" : "visibleFrom"} * ${group}u; n < end; n += ${block}u) {
+        workgroupBarrier();
+        ${matrix.pass(tile, "queries", "q", "n")}
+        ${matrix.pass(tile, "gradients", "dO", "n")}
+        ${matrix.passing(tile, "tops", "vec4f", (i) => `stats[statOf(${query(i)}, group)].x`)}
+        ${matrix.passing(tile, "deltas", "vec4f", (i) => `stats[statOf(${query(i)}, group)].y`)}
+        ${matrix.passing(tile, "limits", "vec4i", (i) => `limitOf(n + ${i})`)}
+        ${segments ? matrix.passing(tile, "docs", "vec4u", (i) => `spans[group.z * u.queries + ${query(i)} / ${group}u].x`) : ""}
+        workgroupBarrier();
+        ${matrix.scores(tile, "scratch", "k", "queries")}
+        ${matrix.scores(tile, "slopes", "v", "gradients")}
+        workgroupBarrier();
+        ${matrix
+          .shares(tile)
+          .map(
+            (i) => `{
+          let at = ${i * parts}u + part;
+          let seen = (vec4i(i32(row)) < limits[at])${segments ? " & (docs[at] == vec4u(doc))" : ""};
+          let weight = select(vec4f(), exp2(${matrix.ofScratch(tile, "scratch", i)} * scale - tops[at]), seen);
+          ${matrix.ofWeights(tile, "weights", i)} = vec4<f16>(weight);
+          ${matrix.ofWeights(tile, "slopeWeights", i)} = vec4<f16>(weight * (${matrix.ofScratch(tile, "slopes", i)} - deltas[at]));
+        }`,
+          )
+          .join("\n        ")}
+        workgroupBarrier();
+        ${matrix.weightsOf(tile, "p", "weights")}
+        ${columns.map((c) => matrix.accumulate(tile, `dv${c}`, "p", "gradients", c)).join("\n        ")}
+        ${matrix.weightsOf(tile, "g", "slopeWeights")}
+        ${columns.map((c) => matrix.accumulate(tile, `dk${c}`, "g", "queries", c)).join("\n        ")}
+      }
+      ${matrix.writeRows(tile, "dk", "dk", "scratch", "u.keys", "u.scale")}
+      ${matrix.writeRows(tile, "dv", "dv", "slopes", "u.keys", "1.0")}
+    }`;
+}
