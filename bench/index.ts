@@ -24,8 +24,8 @@ const help = `Measures kernels on this machine's adapter.
   bun bench --step          a training step, kernel by kernel: --preset tiny --batch 8 --length 128 --precision f16
   bun bench --memory        what a training step holds on the device, by kind; computes nothing, so any machine can tell:
                             --preset micromind-26m --batch 32 --length 512 --checkpointing
-  bun bench --peers         the same training steps and attention by jax-js and TensorFlow.js, side by side;
-                            --peers ours,jax-wasm --sizes S1,S2,S3,attention --budget 60 (seconds each) choose
+  bun bench --peers         the same training steps, attention and decoding by jax-js and TensorFlow.js;
+                            --peers ours,jax-wasm --sizes S1,S2,S3,attention,decode --budget 60 (seconds each) choose
   bun bench --soak [steps]  2,000 training steps: memory and live handles must stay flat
   bun bench --json          the last line only: one JSON object
   bun bench --list          names of the benches
