@@ -1,3 +1,4 @@
+import type { Provider } from "../../framework/device/provider.ts";
 import { init } from "../../framework/index.ts";
 import { gpu } from "../../framework/tensor/engine.ts";
 
@@ -11,10 +12,12 @@ export interface Counts {
 /**
  * Opens this project's device, counts on it, and makes it the one that `navigator.gpu` hands out: every peer computes on the same
  * adapter, with the same limits and the same repairs of the provider.
+ * @param own whether it is this engine that will compute, which frees its handles itself
  */
-export async function sharedDevice(): Promise<{ adapter: string; counts: Counts }> {
+export async function sharedDevice(own: boolean): Promise<{ adapter: string; counts: Counts }> {
   const { name, device, adapter, provider } = await init();
   const counts = count(device);
+  if (!own) freeHandles(device, provider);
   put(adapter, "requestDevice", async () => device);
   put(provider.gpu, "requestAdapter", async () => adapter);
   put(navigator, "gpu", provider.gpu);
@@ -62,6 +65,26 @@ function count(device: GPUDevice): Counts {
     return encoder;
   });
   return counts;
+}
+
+/**
+ * Frees what bun-webgpu never does and peers cannot: bind groups (of which llvmpipe crashes at some 65,000) and command buffers, once
+ * they are submitted. None of the peers uses one twice.
+ */
+function freeHandles(device: GPUDevice, provider: Provider): void {
+  const createBindGroup = device.createBindGroup.bind(device);
+  const submit = device.queue.submit.bind(device.queue);
+  const groups: GPUBindGroup[] = [];
+  put(device, "createBindGroup", (descriptor: GPUBindGroupDescriptor) => {
+    const group = createBindGroup(descriptor);
+    groups.push(group);
+    return group;
+  });
+  put(device.queue, "submit", (commands: GPUCommandBuffer[]) => {
+    submit(commands);
+    for (const group of groups.splice(0)) provider.release(group);
+    for (const buffer of commands) provider.releaseCommands(buffer);
+  });
 }
 
 /** Classes that browsers have and that TensorFlow.js asks `instanceof` of. */

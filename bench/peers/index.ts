@@ -3,21 +3,21 @@ import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { printTable, type Row } from "../table.ts";
-import { attentionSize, isSize } from "./data.ts";
-import { attentionFlops, workOf } from "./measure.ts";
+import { attentionSize, decodeTask, isSize } from "./data.ts";
+import { attentionFlops, trainingWork } from "./measure.ts";
 import { peers } from "./peer.ts";
 import type { Report } from "./run.ts";
 
 export interface CompareOptions {
   /** Names of peers; all where empty. */
   peers: string[];
-  /** Sizes of the decoder, and `attention`; all but S0 where empty. */
+  /** Sizes of the decoder, `attention` and `decode`; all but S0 where empty. */
   sizes: string[];
   /** Seconds for each peer and size; six steps are made whatever they take. */
   budget: number;
 }
 
-const tasks = ["S1", "S2", "S3", "attention"];
+const tasks = ["S1", "S2", "S3", "attention", "decode"];
 /** For the first step to be cold, drivers may not remember what they compiled. */
 const cold = { MESA_SHADER_CACHE_DISABLE: "true", __GL_SHADER_DISK_CACHE: "0" };
 
@@ -26,7 +26,7 @@ export function refuse({ peers: names, sizes }: CompareOptions): string | undefi
   const known = Object.keys(peers);
   const name = names.find((given) => !known.includes(given));
   if (name !== undefined) return `bench --peers: "${name}" is none of ${known.join(", ")}`;
-  const size = sizes.find((given) => given !== "attention" && !isSize(given));
+  const size = sizes.find((given) => !tasks.includes(given) && !isSize(given));
   if (size !== undefined) return `bench --sizes: "${size}" is none of S0, ${tasks.join(", ")}`;
   const needed = names.length === 0 || names.some((given) => given !== "ours");
   if (needed && !existsSync(join(import.meta.dirname, "node_modules")))
@@ -40,7 +40,7 @@ export async function compare(options: CompareOptions, say: (line: string) => vo
   const rows: Row[] = [];
   let adapter: string | undefined;
   for (const task of options.sizes.length ? options.sizes : tasks) {
-    say(describeTask(task));
+    say(workOf(task).text);
     const reports: [name: string, report: Report | string][] = [];
     for (const name of names) {
       const report = await runPeer(name, task, options.budget);
@@ -49,18 +49,33 @@ export async function compare(options: CompareOptions, say: (line: string) => vo
       adapter = found ?? adapter;
       reports.push([name, report]);
     }
-    const ours = median(timesOf(reports.find(([name]) => name === "ours")?.[1]));
-    const own = reports.map(([name, report]) => rowOf(name, task, report, ours));
+    const ours = reports.find(([name]) => name === "ours")?.[1];
+    // Once more at the end: the spread says how steady the machine was meanwhile.
+    if (typeof ours === "object" && names.length > 1)
+      ours.times.push(...timesOf(await runPeer("ours", task, options.budget)));
+    const yardstick = median(timesOf(ours));
+    const own = reports.map(([name, report]) => rowOf(name, task, report, yardstick));
     printTable(own, say);
     rows.push(...own);
   }
   return rows;
 }
 
-function describeTask(task: string): string {
-  if (isSize(task)) return `${task}: a training step (loss, gradients, clip, AdamW) of ${workOf(task).text}`;
-  const { heads, headDim, length } = attentionSize;
-  return `attention, causal, forward and backward: ${heads} heads × ${headDim} × ${length} tokens`;
+/** What is measured, in words, and how much work a call is. */
+function workOf(task: string): { text: string; tokens: number; flops: number } {
+  if (isSize(task)) {
+    const { text, ...work } = trainingWork(task);
+    return { ...work, text: `${task}: a training step (loss, gradients, clip, AdamW) of ${text}` };
+  }
+  if (task === "attention") {
+    const { heads, headDim, length: tokens } = attentionSize;
+    const text = `attention, causal, forward and backward: ${heads} heads × ${headDim} × ${tokens} tokens`;
+    return { text, tokens, flops: attentionFlops() };
+  }
+  const { size, tokens } = decodeTask;
+  const { parameters } = trainingWork(size);
+  const text = `decode: ${tokens} tokens one by one over a KV cache, weights of ${size}`;
+  return { text, tokens, flops: 2 * parameters * tokens };
 }
 
 function rowOf(name: string, task: string, report: Report | string, ours: number): Row {
@@ -68,7 +83,7 @@ function rowOf(name: string, task: string, report: Report | string, ours: number
   const row: Row = { name: library, "back end": backend, size: task, ms: Number.NaN };
   if (typeof report === "string") return { ...row, note: report };
   const seconds = median(report.times);
-  const { tokens, flops } = isSize(task) ? workOf(task) : { tokens: attentionSize.length, flops: attentionFlops() };
+  const { tokens, flops } = workOf(task);
   const mb = (bytes: number | undefined) => (bytes === undefined ? "" : Math.round(bytes / 2 ** 20));
   return {
     ...row,

@@ -11,13 +11,14 @@ import {
   valueAndGrad,
 } from "@jax-js/jax";
 import { attentionSize, type StepData } from "./data.ts";
+import { decoder } from "./jaxDecode.ts";
 import { type Peer, training } from "./peer.ts";
 
 /** jax-js in its best idiom: the whole training step (loss, gradients, clip, AdamW) is one jit. It has no optimizer of its own. */
 export async function jax(backend: "webgpu" | "wasm"): Promise<Peer> {
   if (!(await init(backend)).includes(backend)) throw new Error(`jax-js has no ${backend} here`);
   defaultDevice(backend);
-  return { trainer, attention };
+  return { trainer, attention, decoder };
 }
 
 function trainer(data: StepData): (n: number) => Promise<number> {
@@ -61,11 +62,12 @@ function stepOf(data: StepData) {
   };
 }
 
+export const rmsNorm = (x: JaxArray, w: JaxArray) =>
+  x.ref.div(np.sqrt(np.mean(np.square(x), -1, { keepdims: true }).add(1e-6))).mul(w);
+
 function lossOf({ hidden, layers, heads, kvHeads, headDim, batch, length, vocab, ...tables }: StepData) {
   const rows = batch * length;
   const [cos, sin] = [tables.cos, tables.sin].map((x) => np.array(x).reshape([length, 1, headDim]));
-  const rms = (x: JaxArray, w: JaxArray) =>
-    x.ref.div(np.sqrt(np.mean(np.square(x), -1, { keepdims: true }).add(1e-6))).mul(w);
   const rope = (x: JaxArray) => {
     const [a, b] = np.split(x.ref, 2, -1);
     return x.mul(cos.ref).add(np.concatenate([b.neg(), a], -1).mul(sin.ref));
@@ -76,17 +78,17 @@ function lossOf({ hidden, layers, heads, kvHeads, headDim, batch, length, vocab,
     let x = np.take(embedding.ref, ids, 0); // [B · T, hidden]
     for (let l = 0; l < layers; l++) {
       const w = (name: string) => p[`model.layers.${l}.${name}.weight`];
-      let h = rms(x.ref, w("input_layernorm"));
-      const q = rope(rms(split(np.matmul(h.ref, w("self_attn.q_proj")), heads), w("self_attn.q_norm")));
-      const k = rope(rms(split(np.matmul(h.ref, w("self_attn.k_proj")), kvHeads), w("self_attn.k_norm")));
+      let h = rmsNorm(x.ref, w("input_layernorm"));
+      const q = rope(rmsNorm(split(np.matmul(h.ref, w("self_attn.q_proj")), heads), w("self_attn.q_norm")));
+      const k = rope(rmsNorm(split(np.matmul(h.ref, w("self_attn.k_proj")), kvHeads), w("self_attn.k_norm")));
       const v = split(np.matmul(h, w("self_attn.v_proj")), kvHeads);
       const y = nn.dotProductAttention(q, k, v, { isCausal: true }).reshape([rows, hidden]);
       x = x.add(np.matmul(y, w("self_attn.o_proj")));
-      h = rms(x.ref, w("post_attention_layernorm"));
+      h = rmsNorm(x.ref, w("post_attention_layernorm"));
       const gate = nn.silu(np.matmul(h.ref, w("mlp.gate_proj")));
       x = x.add(np.matmul(gate.mul(np.matmul(h, w("mlp.up_proj"))), w("mlp.down_proj")));
     }
-    const logits = np.matmul(rms(x, p["model.norm.weight"]), embedding.transpose());
+    const logits = np.matmul(rmsNorm(x, p["model.norm.weight"]), embedding.transpose());
     // Not nn.oneHot: it is a row of eye(vocab) each, which is larger than WebGPU binds. This comparison is fused.
     const isTarget = targets.reshape([rows, 1]).equal(np.arange(vocab).reshape([1, vocab]));
     return np

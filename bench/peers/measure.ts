@@ -1,4 +1,4 @@
-import { attentionData, attentionSize, parameterCount, type SizeName, stepData } from "./data.ts";
+import { attentionData, attentionSize, decodeTask, parameterCount, type SizeName, stepData } from "./data.ts";
 import type { Counts } from "./device.ts";
 import type { AttentionResult, Peer } from "./peer.ts";
 import reference from "./reference.json";
@@ -14,16 +14,17 @@ export interface Measured {
   dispatches?: number;
 }
 
-const WARM = 4;
+/** Calls before the timed ones, the first among them: training is judged by its fourth loss, the others by their second call. */
+const WARM = { training: 4, other: 2 };
 const TIMED = 5;
 
-/** Of one size: tokens of a step, operations by 6 · parameters · tokens (attention's own not counted), and it in words. */
-export function workOf(name: SizeName): { tokens: number; flops: number; text: string } {
+/** Of one size: parameters, tokens of a step, operations by 6 · parameters · tokens (attention's own not counted), and it in words. */
+export function trainingWork(name: SizeName): { parameters: number; tokens: number; flops: number; text: string } {
   const data = stepData(name);
   const { layers, hidden, batch, length } = data;
-  const [tokens, count] = [batch * length, parameterCount(data)];
-  const text = `${layers} layers × ${hidden}, ${(count / 1e6).toFixed(1)} M parameters, batch ${batch} × ${length}`;
-  return { tokens, flops: 6 * count * tokens, text };
+  const [tokens, parameters] = [batch * length, parameterCount(data)];
+  const text = `${layers} layers × ${hidden}, ${(parameters / 1e6).toFixed(1)} M parameters, batch ${batch} × ${length}`;
+  return { parameters, tokens, flops: 6 * parameters * tokens, text };
 }
 
 /** Of a causal forward and backward pass over all visible pairs: 4 operations a pair and element forward, 10 backward. */
@@ -40,6 +41,7 @@ export async function measureTraining(peer: Peer, size: SizeName, budget: number
   const step = peer.trainer(stepData(size));
   const losses: number[] = [];
   const measured = await timed(
+    WARM.training,
     budget,
     counts,
     async (n) => void losses.push(await step(n)),
@@ -65,11 +67,12 @@ export async function measureAttention(peer: Peer, budget: number, counts?: Coun
   const attention = peer.attention(data);
   let wrong: string | undefined;
   return timed(
+    WARM.other,
     budget,
     counts,
     async (n) => {
-      const result = await attention(n === WARM);
-      if (n === WARM) wrong = wrongAttention(result, data.dy);
+      const result = await attention(n === WARM.other);
+      if (n === WARM.other) wrong = wrongAttention(result, data.dy);
     },
     () => wrong,
   );
@@ -91,7 +94,30 @@ export function wrongAttention({ value, gradients }: AttentionResult, dy: Float3
   return wrong && `${wrong[0]} is ${wrong[1]}, PyTorch's ${wrong[2]}`;
 }
 
+/** Times generation, if the first tokens are PyTorch's: as many as are clearly the likeliest. */
+export async function measureDecoding(peer: Peer, budget: number, counts?: Counts): Promise<Measured> {
+  const { size, first, tokens } = decodeTask;
+  const decode = peer.decoder(stepData(size));
+  let made: number[] = [];
+  return timed(
+    WARM.other,
+    budget,
+    counts,
+    async () => {
+      made = await decode(first, tokens);
+    },
+    () => wrongTokens(made),
+  );
+}
+
+export function wrongTokens(made: readonly number[]): string | undefined {
+  const { tokens } = reference.decode;
+  const at = tokens.findIndex((token, i) => made[i] !== token);
+  return at < 0 ? undefined : `token ${at} is ${made[at]}, PyTorch's ${tokens[at]}`;
+}
+
 async function timed(
+  warm: number,
   budget: number,
   counts: Counts | undefined,
   call: (n: number) => Promise<void>,
@@ -107,12 +133,12 @@ async function timed(
     times.push(seconds() - before);
     dispatches = (counts?.dispatches ?? 0) - launched;
   };
-  for (let i = 0; i < WARM; i++) await one();
+  for (let i = 0; i < warm; i++) await one();
   const first = times[0];
   const disagrees = wrong();
   if (disagrees) return { disagrees, first, times: [] };
-  while (times.length < WARM + TIMED && seconds() + times[WARM - 1] < budget) await one();
+  while (times.length < warm + TIMED && seconds() + times[warm - 1] < budget) await one();
   // A peer too slow for more is judged by its warm-up steps after the first.
-  const kept = times.length > WARM ? times.slice(WARM) : times.slice(1);
+  const kept = times.length > warm ? times.slice(warm) : times.slice(1);
   return { first, times: kept, dispatches: counts && dispatches };
 }

@@ -10,6 +10,7 @@ declare module "@jax-js/jax" {
     div(x: Array | number): Array;
     neg(): Array;
     equal(x: Array): Array;
+    lessEqual(x: Array): Array;
     sum(): Array;
     reshape(shape: number[]): Array;
     transpose(): Array;
@@ -33,11 +34,12 @@ declare module "@jax-js/jax" {
     sqrt(x: Array): Array;
     square(x: Array): Array;
     where(condition: Array, a: Array | number, b: Array | number): Array;
+    argmax(x: Array, axis: number): Array;
   };
   export const nn: {
     silu(x: Array): Array;
     logSoftmax(x: Array, axis: number): Array;
-    dotProductAttention(q: Array, k: Array, v: Array, options: { isCausal: boolean }): Array;
+    dotProductAttention(q: Array, k: Array, v: Array, options: { isCausal?: boolean; mask?: Array }): Array;
   };
   export const tree: { ref<T>(value: T): T };
   export function init(...backends: string[]): Promise<string[]>;
@@ -83,6 +85,10 @@ declare module "@tensorflow/tfjs" {
   export function split(x: Tensor, parts: number, axis: number): Tensor[];
   export function concat(xs: Tensor[], axis: number): Tensor;
   export function softmax(x: Tensor): Tensor;
+  export function slice(x: Tensor, begin: number[], size: number[]): Tensor;
+  export function argMax(x: Tensor, axis: number): Tensor;
+  export function keep(x: Tensor): Tensor;
+  export function dispose(container: unknown): void;
   export function minimum(a: Tensor | number, b: Tensor): Tensor;
   export function div(a: Tensor | number, b: Tensor): Tensor;
   export function tidy<T>(f: () => T): T;

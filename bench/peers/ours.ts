@@ -47,6 +47,14 @@ export function ours(): Peer {
         return { value, gradients };
       };
     },
+    decoder(data) {
+      const model = modelOf(data);
+      return async (first, count) => {
+        const tokens: number[] = [];
+        for await (const id of model.generate([first], { maxNewTokens: count, temperature: 0 })) tokens.push(id);
+        return tokens;
+      };
+    },
   };
 }
 

@@ -17,6 +17,8 @@ export interface Peer {
   trainer(data: StepData): (n: number) => Promise<number>;
   /** Prepares attention; a call computes value and gradients, and reads the gradients only where asked. */
   attention(data: AttentionData): (read: boolean) => Promise<AttentionResult>;
+  /** Prepares generation over a KV cache; a call gives the `count` likeliest tokens, one after the other, behind `first`. */
+  decoder(data: StepData): (first: number, count: number) => Promise<number[]>;
 }
 
 interface Entry {

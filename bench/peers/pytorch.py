@@ -13,6 +13,7 @@ import torch.nn.functional as F
 HERE = os.path.dirname(os.path.abspath(__file__))
 SIZES = json.load(open(os.path.join(HERE, "sizes.json")))
 ATTENTION = dict(length=1024, heads=8, head_dim=64)
+DECODE = dict(size="S3", first=2, tokens=64)
 
 
 def hash32(word):
@@ -94,11 +95,12 @@ class Decoder:
         angles = torch.outer(torch.arange(s["length"], dtype=torch.float64), rates).repeat(1, 2)
         self.cos, self.sin = angles.cos().float().to(device), angles.sin().float().to(device)
         kwargs = dict(fused=True) if fused else {}
-        self.optimizer = torch.optim.AdamW(self.w.values(), lr=5e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, **kwargs)
+        self.optimizer = torch.optim.AdamW(list(self.w.values()), lr=5e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, **kwargs)
 
     def rope(self, x):
         a, b = x.chunk(2, -1)
-        return x * self.cos + torch.cat((-b, a), -1) * self.sin
+        T = x.shape[2]
+        return x * self.cos[:T] + torch.cat((-b, a), -1) * self.sin[:T]
 
     def attention(self, q, k, v):
         if self.fused:
@@ -107,9 +109,13 @@ class Decoder:
         return torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + mask, -1) @ v
 
     def loss(self, ids):
-        s, B, T = self.s, ids.shape[0], ids.shape[1] - 1
+        logits = self.logits(ids[:, :-1])
+        return F.cross_entropy(logits.view(-1, self.s["vocab"]), ids[:, 1:].reshape(-1))
+
+    def logits(self, ids):
+        s, (B, T) = self.s, ids.shape
         heads = lambda x, n: x.view(B, T, n, -1).transpose(1, 2)
-        x = self.w["model.embed_tokens"][ids[:, :-1]]
+        x = self.w["model.embed_tokens"][ids]
         for l in range(s["layers"]):
             w = lambda name: self.w[f"model.layers.{l}.{name}"]
             h = rms(x, w("input_layernorm"))
@@ -121,14 +127,13 @@ class Decoder:
             x = x + y.transpose(1, 2).reshape(B, T, -1) @ w("self_attn.o_proj")
             h = rms(x, w("post_attention_layernorm"))
             x = x + (F.silu(h @ w("mlp.gate_proj")) * (h @ w("mlp.up_proj"))) @ w("mlp.down_proj")
-        logits = rms(x, self.w["model.norm"]) @ self.w["model.embed_tokens"].t()
-        return F.cross_entropy(logits.view(-1, s["vocab"]), ids[:, 1:].reshape(-1))
+        return rms(x, self.w["model.norm"]) @ self.w["model.embed_tokens"].t()
 
     def step(self):
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss(self.ids)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.w.values(), 1.0)
+        torch.nn.utils.clip_grad_norm_(list(self.w.values()), 1.0)
         self.optimizer.step()
         return loss
 
@@ -150,8 +155,20 @@ def attention_reference():
     return dict(value=value.item(), projections=[(g * dy).sum().item() for g in gradients], norms=[g.norm().item() for g in gradients])
 
 
+@torch.no_grad()
+def decode_reference():
+    """The likeliest tokens one by one, as far as each is clearly so."""
+    decoder, tokens, margins = Decoder(SIZES[DECODE["size"]]), [DECODE["first"]], []
+    for _ in range(DECODE["tokens"]):
+        best = decoder.logits(torch.tensor([tokens]))[0, -1].topk(2)
+        margins.append((best.values[0] - best.values[1]).item())
+        tokens.append(best.indices[0].item())
+    sure = next((i for i, margin in enumerate(margins) if margin < 1e-3), len(margins))
+    return dict(tokens=tokens[1 : sure + 1])
+
+
 def reference():
-    out = {"attention": attention_reference()}
+    out = {"attention": attention_reference(), "decode": decode_reference()}
     for name, s in SIZES.items():
         decoder = Decoder(s)
         out[name] = dict(checksum=decoder.checksum, losses=[decoder.step().item() for _ in range(4)])
@@ -184,7 +201,7 @@ def gpu(steps):
         with torch.autocast("cuda", torch.bfloat16):
             value = loss(decoder.ids)
         value.backward()
-        torch.nn.utils.clip_grad_norm_(decoder.w.values(), 1.0)
+        torch.nn.utils.clip_grad_norm_(list(decoder.w.values()), 1.0)
         decoder.optimizer.step()
         return value
 

@@ -1,8 +1,8 @@
 /** One peer and one task in a process of its own: `bun bench/peers/run.ts jax-wasm S1 120`. Its last line is JSON. */
 import { isSize } from "./data.ts";
-import { checkDevice, sharedDevice } from "./device.ts";
-import { type Measured, measureAttention, measureTraining } from "./measure.ts";
-import { peers } from "./peer.ts";
+import { type Counts, checkDevice, sharedDevice } from "./device.ts";
+import { type Measured, measureAttention, measureDecoding, measureTraining } from "./measure.ts";
+import { type Peer, peers } from "./peer.ts";
 
 /** What a peer's process reports. */
 export interface Report extends Measured {
@@ -12,14 +12,17 @@ export interface Report extends Measured {
   residentBytes: number;
 }
 
+function measure(peer: Peer, task: string, budget: number, counts: Counts | undefined): Promise<Measured> {
+  if (isSize(task)) return measureTraining(peer, task, budget, counts);
+  return task === "attention" ? measureAttention(peer, budget, counts) : measureDecoding(peer, budget, counts);
+}
+
 if (import.meta.main) {
   const [name, task, budget] = process.argv.slice(2);
   const { backend, open } = peers[name];
-  const shared = backend === "webgpu" ? await sharedDevice() : undefined;
+  const shared = backend === "webgpu" ? await sharedDevice(name === "ours") : undefined;
   const peer = await open();
-  const measured = isSize(task)
-    ? await measureTraining(peer, task, Number(budget), shared?.counts)
-    : await measureAttention(peer, Number(budget), shared?.counts);
+  const measured = await measure(peer, task, Number(budget), shared?.counts);
   if (shared) await checkDevice();
   const report: Report = {
     ...measured,

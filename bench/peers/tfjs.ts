@@ -1,6 +1,7 @@
 import * as tf from "@tensorflow/tfjs";
 import { type AttentionData, attentionSize, type StepData } from "./data.ts";
 import { type Peer, training } from "./peer.ts";
+import { decoder } from "./tfjsDecode.ts";
 
 /** TensorFlow.js: eager ops, tf.variableGrads, AdamW written with its ops (it has none). */
 export async function tfjs(backend: "webgpu" | "wasm"): Promise<Peer> {
@@ -13,7 +14,12 @@ export async function tfjs(backend: "webgpu" | "wasm"): Promise<Peer> {
   await tf.ready();
   // The gradient of gather needs the kernel UnsortedSegmentSum, which the wasm back end lacks.
   const byGather = backend === "webgpu";
-  return { note: byGather ? undefined : "embedding by one-hot", trainer: (data) => trainer(data, byGather), attention };
+  return {
+    note: byGather ? undefined : "embedding by one-hot",
+    trainer: (data) => trainer(data, byGather),
+    attention,
+    decoder,
+  };
 }
 
 function trainer(data: StepData, byGather: boolean): (n: number) => Promise<number> {
@@ -51,13 +57,14 @@ function trainer(data: StepData, byGather: boolean): (n: number) => Promise<numb
   };
 }
 
+export const rmsNorm = (x: tf.Tensor, g: tf.Tensor) => x.mul(x.square().mean(-1, true).add(1e-6).rsqrt()).mul(g);
+
 function lossOf(data: StepData, w: Record<string, tf.Variable>, byGather: boolean): () => tf.Tensor {
   const { hidden, layers, heads, kvHeads, headDim, batch, length, vocab } = data;
   const rows = batch * length;
   const [cos, sin] = [data.cos, data.sin].map((x) => tf.tensor(x, [length, headDim]));
   const [ids, targets] = [data.ids, data.targets].map((x) => tf.tensor(x, [rows], "int32"));
   const mask = causalMask(length);
-  const rms = (x: tf.Tensor, g: tf.Tensor) => x.mul(x.square().mean(-1, true).add(1e-6).rsqrt()).mul(g);
   const rope = (x: tf.Tensor) => {
     const [a, b] = tf.split(x, 2, -1);
     return x.mul(cos).add(tf.concat([b.neg(), a], -1).mul(sin));
@@ -73,18 +80,18 @@ function lossOf(data: StepData, w: Record<string, tf.Variable>, byGather: boolea
     let x = byGather ? tf.gather(embedding, ids) : tf.matMul(tf.oneHot(ids, vocab).toFloat(), embedding);
     for (let l = 0; l < layers; l++) {
       const p = (name: string) => w[`model.layers.${l}.${name}.weight`];
-      let h = rms(x, p("input_layernorm"));
-      const q = rope(rms(split(tf.matMul(h, p("self_attn.q_proj")), heads), p("self_attn.q_norm")));
-      const k = repeat(rope(rms(split(tf.matMul(h, p("self_attn.k_proj")), kvHeads), p("self_attn.k_norm"))));
+      let h = rmsNorm(x, p("input_layernorm"));
+      const q = rope(rmsNorm(split(tf.matMul(h, p("self_attn.q_proj")), heads), p("self_attn.q_norm")));
+      const k = repeat(rope(rmsNorm(split(tf.matMul(h, p("self_attn.k_proj")), kvHeads), p("self_attn.k_norm"))));
       const v = repeat(split(tf.matMul(h, p("self_attn.v_proj")), kvHeads));
       const y = attend(q, k, v, headDim, mask).transpose([0, 2, 1, 3]).reshape([rows, hidden]);
       x = x.add(tf.matMul(y, p("self_attn.o_proj")));
-      h = rms(x, p("post_attention_layernorm"));
+      h = rmsNorm(x, p("post_attention_layernorm"));
       const gate = tf.matMul(h, p("mlp.gate_proj"));
       const up = tf.matMul(h, p("mlp.up_proj"));
       x = x.add(tf.matMul(gate.mul(gate.sigmoid()).mul(up), p("mlp.down_proj")));
     }
-    const logits = tf.matMul(rms(x, w["model.norm.weight"]), embedding, false, true);
+    const logits = tf.matMul(rmsNorm(x, w["model.norm.weight"]), embedding, false, true);
     return tf.losses.softmaxCrossEntropy(tf.oneHot(targets, vocab), logits);
   };
 }

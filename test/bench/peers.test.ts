@@ -30,7 +30,7 @@ test("a peer whose loss is another is not timed, and it is said why", async () =
 
 test("a peer whose attention is another is not timed, and it is said why", async () => {
   const other = { value: reference.attention.value, gradients: [0, 1, 2].map(() => new Float32Array(8)) };
-  const peer = { trainer: () => async () => 0, attention: () => async () => other };
+  const peer = { trainer: () => async () => 0, attention: () => async () => other, decoder: () => async () => [] };
   const { disagrees, times } = await measureAttention(peer, 10);
   expect(disagrees).toContain("the norm of dq is 0, PyTorch's 10.8");
   expect(times).toEqual([]);
@@ -42,5 +42,7 @@ test("names that are not known are refused with those that are", () => {
   expect(refuse({ ...options, peers: ["jax"] })).toBe(
     'bench --peers: "jax" is none of ours, jax-webgpu, jax-wasm, tfjs-webgpu, tfjs-wasm',
   );
-  expect(refuse({ ...options, sizes: ["S9"] })).toBe('bench --sizes: "S9" is none of S0, S1, S2, S3, attention');
+  expect(refuse({ ...options, sizes: ["S9"] })).toBe(
+    'bench --sizes: "S9" is none of S0, S1, S2, S3, attention, decode',
+  );
 });
