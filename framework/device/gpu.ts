@@ -1,36 +1,15 @@
 import { describeAdapter, targetOf } from "./adapter.ts";
-import { BindingCache, type Layout, type View } from "./bindings.ts";
+import { BindingCache, type View } from "./bindings.ts";
 import { DeviceError, DeviceLostError, ShaderError } from "./errors.ts";
-import {
-  bindingsOf,
-  defaultTuning,
-  type Kernel,
-  moduleSource,
-  roundedSizes,
-  type Shape,
-  sizeKey,
-  type Target,
-  type Tuning,
-  type Uniforms,
-} from "./kernel.ts";
+import type { Kernel, Shape, Target, Tuning, Uniforms } from "./kernel.ts";
+import { describeShape, type Plan, PlanCache } from "./plans.ts";
 import { type Block, BufferPool, type Owner } from "./pool.ts";
 import { Profiler } from "./profile.ts";
 import type { Program, ProgramLaunch } from "./program.ts";
 import type { Provider } from "./provider.ts";
-import { UniformArena, type UniformFields } from "./uniforms.ts";
+import { Staging } from "./staging.ts";
+import { UniformArena } from "./uniforms.ts";
 import type { Winners } from "./winners.ts";
-
-/** What a kernel and a shape come to: everything that a launch needs and no launch should compute again. */
-export interface Plan {
-  kernel: Kernel<Shape, Tuning>;
-  shape: Shape;
-  tuning: Tuning;
-  pipeline: GPUComputePipeline;
-  layout: Layout;
-  uniforms: UniformFields;
-  /** What joins the partial results that this tuning leaves. */
-  join: { plan: Plan; bytes: (uniforms: Uniforms) => number } | undefined;
-}
 
 /** Sees each launch before it is recorded; one that it takes (true) is not recorded. */
 export type Observer = (
@@ -57,12 +36,11 @@ const WRITE_CHUNK = 64 << 20;
  * recording is long. `read` is the only asynchronous operation, and where errors of all work before it surface.
  */
 export class Gpu {
-  readonly target: Target;
+  /** What kernels choose by; tests put another adapter's in its place before the first launch. */
+  target: Target;
   readonly pool: BufferPool;
   readonly profiler: Profiler;
 
-  /** A kernel's tuning by name, over what it would pick: how tests and benches force a variant. */
-  readonly forced = new Map<string, Tuning>();
   /** Tunings that were measured on this adapter; without them kernels pick. */
   winners: Winners | undefined;
   /** Whoever collects launches; while it stands, copies are left out too. */
@@ -77,9 +55,8 @@ export class Gpu {
   private submits = 0;
   private readonly uniforms: UniformArena;
   private readonly bindings: BindingCache;
-  private readonly plans = new Map<object, Map<string, Plan>>();
-  private readonly pipelines = new Map<string, GPUComputePipeline>();
-  private readonly staging: GPUBuffer[] = [];
+  private readonly plans: PlanCache;
+  private readonly staging: Staging;
   private failures: Promise<Error | null>[] = [];
   private failure: Error | undefined;
   private closed = false;
@@ -96,6 +73,8 @@ export class Gpu {
     this.profiler.watch();
     this.uniforms = new UniformArena(device, provider);
     this.bindings = new BindingCache(device, provider, this.uniforms.buffer, () => this.flush());
+    this.plans = new PlanCache(this, this.bindings, (f) => this.failures.push(f), this.profiler.debug);
+    this.staging = new Staging(device, provider, (from, at, to, bytes) => this.copyOut(from, at, to, bytes));
     device.onuncapturederror = (event) => {
       this.failure ??= new ShaderError(`${this.name}: ${event.error.message}`); // fires twice under bun-webgpu; never throws
     };
@@ -111,11 +90,11 @@ export class Gpu {
 
   /** Counts since the start; live bind groups and pipelines. */
   get stats(): GpuStats {
-    const { dispatches, submits, pipelines, bindings } = this;
+    const { dispatches, submits, plans, bindings } = this;
     return {
       dispatches,
       submits,
-      pipelines: pipelines.size,
+      pipelines: plans.size,
       bindGroups: bindings.live,
       bindGroupsCreated: bindings.created,
     };
@@ -142,7 +121,7 @@ export class Gpu {
   ): void {
     const spec = kernel as unknown as Kernel<Shape, Tuning>;
     if (this.observer?.(spec, views, shape, uniforms)) return;
-    const plan = this.plan(spec, shape, uniforms, tuning);
+    const plan = this.plans.get(spec, shape, uniforms, tuning);
     if (plan.join) this.dispatchInParts(plan, plan.join, views, uniforms);
     else this.dispatch(plan, views, uniforms);
   }
@@ -287,11 +266,13 @@ export class Gpu {
     const out = new Uint8Array(from.bytes);
     const padded = Math.ceil(from.bytes / 4) * 4;
     for (let at = 0; at < padded; at += READ_CHUNK) {
-      const size = Math.min(READ_CHUNK, padded - at);
-      const staging = await this.copyOut(from, at, size);
-      out.set(new Uint8Array(staging.getMappedRange(0, size)).subarray(0, from.bytes - at), at);
-      staging.unmap();
-      this.staging.push(staging);
+      try {
+        await this.staging.read(from, at, Math.min(READ_CHUNK, padded - at), out);
+      } catch (error) {
+        await this.check();
+        const why = error instanceof Error ? error.message : error;
+        throw new DeviceLostError(`${this.name}: reading back failed, the device is lost (${why})`);
+      }
     }
     await this.check();
     await this.profiler.tally();
@@ -308,31 +289,15 @@ export class Gpu {
 
   /** Creates the pipeline of a kernel ahead of its first launch. */
   prepare<S extends Shape, T extends Tuning>(kernel: Kernel<S, T>, shape: S, uniforms: Uniforms, tuning?: T): void {
-    this.plan(kernel as unknown as Kernel<Shape, Tuning>, shape, uniforms, tuning);
+    this.plans.get(kernel as unknown as Kernel<Shape, Tuning>, shape, uniforms, tuning);
   }
 
-  /**
-   * Runs what tries many pipelines and may change winners; then the launches that it names are planned anew, and pipelines
-   * that it made and nobody uses are released.
-   */
-  async experiment<R>(
+  /** See {@link PlanCache.experiment}. */
+  experiment<R>(
     run: () => Promise<R>,
     launches: readonly { kernel: Kernel; shape: Shape; uniforms: Uniforms }[],
   ): Promise<R> {
-    const before = new Set(this.pipelines.values());
-    try {
-      return await run();
-    } finally {
-      this.flush();
-      for (const { kernel } of launches) this.plans.delete(kernel);
-      for (const { kernel, shape, uniforms } of launches) this.plan(kernel, shape, uniforms);
-      const used = new Set([...this.plans.values()].flatMap((plans) => [...plans.values()]).flatMap(pipelinesOf));
-      for (const [source, pipeline] of this.pipelines) {
-        if (before.has(pipeline) || used.has(pipeline)) continue;
-        this.provider.release(pipeline);
-        this.pipelines.delete(source);
-      }
-    }
+    return this.plans.experiment(run, launches, () => this.flush());
   }
 
   /** Gives the pool's free buffers back to the adapter. */
@@ -346,9 +311,9 @@ export class Gpu {
     if (this.closed) return;
     this.trim();
     this.closed = true;
-    for (const buffer of this.staging) this.provider.releaseBuffer(buffer);
+    this.staging.close();
     this.uniforms.close();
-    for (const pipeline of this.pipelines.values()) this.provider.release(pipeline);
+    this.plans.close();
     this.profiler.close();
     this.pool.close();
     this.provider.close(this.device);
@@ -364,29 +329,11 @@ export class Gpu {
     throw failure;
   }
 
-  /** Copies part of a view into a mapped buffer. */
-  private async copyOut(from: View, at: number, size: number): Promise<GPUBuffer> {
-    try {
-      const staging = this.stagingBuffer(size);
-      this.endPass();
-      this.encoder ??= this.device.createCommandEncoder();
-      this.encoder.copyBufferToBuffer(from.block.buffer, from.offset + at, staging, 0, size);
-      this.flush();
-      await staging.mapAsync(1, 0, size); // GPUMapMode.READ
-      return staging;
-    } catch (error) {
-      await this.check();
-      const why = error instanceof Error ? error.message : error;
-      throw new DeviceLostError(`${this.name}: reading back failed, the device is lost (${why})`);
-    }
-  }
-
-  private stagingBuffer(size: number): GPUBuffer {
-    const fit = this.staging.findIndex((b) => b.size >= size && b.size <= Math.max(size * 4, 4096));
-    if (fit >= 0) return this.staging.splice(fit, 1)[0];
-    if (this.staging.length >= 8) this.provider.releaseBuffer(this.staging.shift() as GPUBuffer);
-    const bytes = Math.max(256, 2 ** Math.ceil(Math.log2(size)));
-    return this.device.createBuffer({ size: bytes, usage: 0x1 | 0x8 }); // MAP_READ | COPY_DST
+  private copyOut(from: View, at: number, to: GPUBuffer, bytes: number): void {
+    this.endPass();
+    this.encoder ??= this.device.createCommandEncoder();
+    this.encoder.copyBufferToBuffer(from.block.buffer, from.offset + at, to, 0, bytes);
+    this.flush();
   }
 
   private begin(plan: Plan, uniforms: Uniforms): GPUComputePassEncoder {
@@ -403,60 +350,4 @@ export class Gpu {
     this.provider.releasePass(this.pass);
     this.pass = undefined;
   }
-
-  private plan(kernel: Kernel<Shape, Tuning>, shape: Shape, uniforms: Uniforms, forced?: Tuning): Plan {
-    const byShape = this.plans.get(kernel) ?? new Map<string, Plan>();
-    this.plans.set(kernel, byShape);
-    const chosen = forced ?? this.forced.get(kernel.name);
-    let key = "";
-    for (const name in shape) key += `${shape[name]},`;
-    if (chosen) key += JSON.stringify(chosen);
-    else if (kernel.sizes) key += sizeKey(kernel.sizes, uniforms);
-    let plan = byShape.get(key);
-    if (!plan) {
-      const tuning =
-        chosen ??
-        this.winners?.find(kernel, shape, uniforms, this.target)?.tuning ??
-        defaultTuning(kernel, shape, this.target, roundedSizes(kernel, uniforms));
-      plan = this.compile(kernel, shape, tuning);
-      byShape.set(key, plan);
-    }
-    return plan;
-  }
-
-  private compile(kernel: Kernel<Shape, Tuning>, shape: Shape, tuning: Tuning): Plan {
-    const bindings = Object.entries(bindingsOf(kernel, shape, tuning));
-    const uniforms = Object.entries(kernel.uniforms ?? {});
-    const layout = this.bindings.layout(bindings, uniforms.length > 0);
-    const source = moduleSource(kernel, shape, tuning);
-    let pipeline = this.pipelines.get(source);
-    if (!pipeline) {
-      if (this.profiler.debug >= 2) console.error(`--- ${kernel.name} ${describeShape(shape)}\n${source}`);
-      this.device.pushErrorScope("validation");
-      const module = this.device.createShaderModule({ code: source, label: kernel.name });
-      pipeline = this.device.createComputePipeline({
-        label: kernel.name,
-        layout: layout.pipeline,
-        compute: { module, entryPoint: "main" },
-      });
-      const where = `${kernel.name} (${describeShape(shape)}) on ${this.name}`;
-      this.failures.push(
-        this.device.popErrorScope().then((error) => (error ? new ShaderError(`${where}: ${error.message}`) : null)),
-      );
-      this.provider.release(module);
-      this.pipelines.set(source, pipeline);
-    }
-    const join = kernel.join?.(shape, tuning);
-    const plan = join && this.compile(join.kernel, join.shape, defaultTuning(join.kernel, join.shape, this.target));
-    return { kernel, shape, tuning, pipeline, layout, uniforms, join: plan && { plan, bytes: join.bytes } };
-  }
-}
-
-const pipelinesOf = ({ pipeline, join }: Plan): GPUComputePipeline[] =>
-  join ? [pipeline, join.plan.pipeline] : [pipeline];
-
-function describeShape(shape: Shape): string {
-  return Object.entries(shape)
-    .map(([name, value]) => `${name} ${value}`)
-    .join(", ");
 }

@@ -1,6 +1,6 @@
 import type { View } from "./bindings.ts";
-import type { Plan } from "./gpu.ts";
 import type { Uniforms } from "./kernel.ts";
+import type { Plan } from "./plans.ts";
 import type { Block } from "./pool.ts";
 
 /** One launch of a program: all that was worked out when it was captured. */
