@@ -22,11 +22,12 @@ export const attentionDelta = kernel({
   wgsl: ({ headDim }) => `
     @compute @workgroup_size(64)
     fn main(${linearIndex.params}) {
+      let zero = u.batch >> 31u; // keeps the loop rolled: unrolled it takes ten times as long to compile
       let i = ${linearIndex.group} * 64u + lane;
       if (i >= u.batch * u.heads * u.queries) { return; }
       let start = ${rowAddress("i / u.queries / u.heads", "i % u.queries", "i / u.queries % u.heads")};
       var sum = vec4f();
-      for (var d = 0u; d < ${headDim / 4}u; d++) { sum += vec4f(o[start + d]) * vec4f(dO[start + d]); }
+      for (var d = 0u; d < ${headDim / 4}u + zero; d++) { sum += vec4f(o[start + d]) * vec4f(dO[start + d]); }
       let level = select(lse[i] * 1.44269504, 1e30, lse[i] < -1e30);
       stats[i] = vec2f(level, dot(sum, vec4f(1.0)));
     }`,

@@ -35,10 +35,27 @@ export function broadcastMatmul(shape: MatmulShape, { rows, lanes }: MatmulTunin
         ${a.spread}
         ${range(rows).map(multiply).join("\n        ")}
       }
-      ${range(rows)
-        .map((r) => `store(row + ${r}u, column, group.z, m, n, sum${r});`)
-        .join("\n      ")}
+      ${storeRows(rows)}
     }`;
+}
+
+/**
+ * Stores go through a loop that makes four at a time: with its branch for every element a store is long in machine code, and 32 of
+ * them took longer to compile than the products.
+ */
+function storeRows(rows: number): string {
+  const together = Math.min(rows, 4);
+  const chosen = (i: number) =>
+    range(rows / together)
+      .map((q) => `sum${q * together + i}`)
+      .reduce((before, sum, q) => `select(${before}, ${sum}, q == ${q}u)`);
+  return `
+      let zero = m >> 31u; // which the compiler can't know: the loop stays one
+      for (var q = 0u; q < ${rows / together}u + zero; q++) {
+        ${range(together)
+          .map((i) => `store(row + q * ${together}u + ${i}u, column, group.z, m, n, ${chosen(i)});`)
+          .join(" ")}
+      }`;
 }
 
 /** A [m, k]: a lane loads four steps of one row. */
