@@ -8,7 +8,7 @@ export interface CrossEntropyShape {
 
 /**
  * loss[r] = logsumexp(x[r]) − x[r, label[r]], and the logsumexp for the gradient. A label equal to `ignore` gives 0; one outside
- * the columns gives NaN. x [rows, columns], label i32 [rows].
+ * the columns gives NaN. x [rows, columns], label i32 [rows]. One pass over x: Milakov & Gimelshein 2018, arXiv:1805.02867
  */
 export const crossEntropy = kernel<CrossEntropyShape, RowTuning>({
   name: "crossEntropy",
@@ -29,12 +29,16 @@ export const crossEntropy = kernel<CrossEntropyShape, RowTuning>({
       let row = ${linearIndex.group};
       if (row >= u.rows) { return; }
       let base = row * u.columns;
-      var top = -3.4028234e38;
-      for (var c = lane; c < u.columns; c += ${tuning.lanes}u) { top = max(top, f32(x[base + c])); }
-      top = allMax(top, lane);
-      var total = 0.0;
-      for (var c = lane; c < u.columns; c += ${tuning.lanes}u) { total += exp(f32(x[base + c]) - top); }
-      let all = top + log(allSum(total, lane));
+      var own = -3.4028234e38; // the lane's maximum so far, and its sum above that
+      var sum = 0.0;
+      for (var c = lane; c < u.columns; c += ${tuning.lanes}u) {
+        let v = f32(x[base + c]);
+        let peak = max(own, v);
+        sum = sum * exp(own - peak) + exp(v - peak);
+        own = peak;
+      }
+      let top = allMax(own, lane);
+      let all = top + log(allSum(sum * exp(own - top), lane));
       if (lane == 0u) {
         lse[row] = all;
         let at = label[row];
