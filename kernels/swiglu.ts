@@ -1,4 +1,11 @@
-import { kernel, linearIndex, linearWorkgroups, type Scalar } from "../framework/device/kernel.ts";
+import {
+  kernel,
+  linearIndex,
+  linearWorkgroups,
+  type Scalar,
+  type Uniforms,
+  type Workgroups,
+} from "../framework/device/kernel.ts";
 import { width } from "./shared/row.ts";
 
 export interface SwigluShape {
@@ -10,31 +17,36 @@ export interface SwigluShape {
 
 export const LANES = 64;
 
+export const swigluWorkgroups = ({ columns }: SwigluShape, _: unknown, { rows }: Uniforms): Workgroups =>
+  rows * columns === 0 ? [0] : linearWorkgroups(Math.ceil((rows * columns) / width(columns).w / LANES));
+
+/** WGSL that finds element `i` of y: `gate` and `up`, which stand at `at` and `half` behind it in x. */
+export function gateAndUp({ columns }: SwigluShape): string {
+  const { w, type } = width(columns);
+  return `
+      const half = ${columns / w}u;
+      let i = ${linearIndex.group} * ${LANES}u + lane;
+      let row = i / half;
+      if (row >= u.rows) { return; }
+      let at = i + row * half;
+      let gate = ${type("f32")}(x[at]);
+      let up = ${type("f32")}(x[at + half]);`;
+}
+
 /** y = silu(gate) · up over the halves of each row of x [rows, 2 · columns]. Shazeer 2020, arXiv:2002.05202 */
 export const swiglu = kernel<SwigluShape>({
   name: "swiglu",
   bindings: { x: "read", y: "write" },
   types: ({ columns, dtype }) => ({ x: width(columns).type(dtype), y: width(columns).type(dtype) }),
   uniforms: { rows: "u32" },
-  workgroups: ({ columns }, _, { rows }) =>
-    rows * columns === 0 ? [0] : linearWorkgroups(Math.ceil((rows * columns) / width(columns).w / LANES)),
+  workgroups: swigluWorkgroups,
   cost: ({ columns, dtype }, { rows }) => ({
     flops: 5 * rows * columns,
     bytes: 3 * (dtype === "f16" ? 2 : 4) * rows * columns,
   }),
-  wgsl: ({ columns, dtype }) => {
-    const { w, type } = width(columns);
-    const V = type("f32");
-    return `
+  wgsl: (shape) => `
     @compute @workgroup_size(${LANES})
-    fn main(${linearIndex.params}) {
-      let i = ${linearIndex.group} * ${LANES}u + lane;
-      let row = i / ${columns / w}u;
-      if (row >= u.rows) { return; }
-      let at = i + row * ${columns / w}u;
-      let gate = ${V}(x[at]);
-      let up = ${V}(x[at + ${columns / w}u]);
-      y[i] = ${type(dtype)}(gate / (1.0 + exp(-gate)) * up);
-    }`;
-  },
+    fn main(${linearIndex.params}) {${gateAndUp(shape)}
+      y[i] = ${width(shape.columns).type(shape.dtype)}(gate / (1.0 + exp(-gate)) * up);
+    }`,
 });
