@@ -73,7 +73,8 @@ const MAX_GROUPS = 32768; // along one dimension; what is more goes to the next
 
 /** `lanes` of a workgroup: in variant 0 the adapter's subgroup. */
 const broadcasts = { variant: [BROADCAST], rows: [16, 32, 8, 4, 2, 1], lanes: [8, 4, 16, 32, 64, 128] };
-const dots = { variant: [DOT], rows: [1, 2, 4, 8], lanes: [64, 32] };
+/** `shuffle`: the workgroup is one subgroup, which joins its sums by shuffles. */
+const dots = { variant: [DOT], rows: [1, 2, 4, 8], lanes: [64, 32, 16, 8], shuffle: [0, 1] };
 /** See `tiledMatmul`. `rows` × `columns` of a lane in a tile; `ahead`: the next slice is fetched while one is multiplied; `split`: of k. */
 const tiles = {
   variant: [TILES],
@@ -102,7 +103,10 @@ function valid(shape: MatmulShape, tuning: MatmulTuning, target: Target): boolea
     return target.subgroups && target.subgroupSize === lanes && rows <= 4 * lanes && strips;
   }
   if (variant === MATRIX) return validMatrix(shape, tuning, target);
-  if (variant === DOT) return layout === "NT" && few > 0 && few <= 8 && rows === few;
+  if (variant === DOT) {
+    const joins = tuning.shuffle ? target.subgroups && target.subgroupSize === lanes : lanes >= 32;
+    return layout === "NT" && few > 0 && few <= 8 && rows === few && joins && rows <= lanes;
+  }
   const onlyTile = Object.entries(cpuTile).every(([name, value]) => tuning[name] === value);
   return validTiles(shape, tuning, target) && (target.class !== "software" || onlyTile);
 }
@@ -115,10 +119,12 @@ function pick(shape: MatmulShape, target: Target, rounded?: Uniforms): MatmulTun
   const { layout, few, wideA, wideB, wideC, tail } = shape;
   const { subgroupSize: lanes } = target;
   if (target.class === "software" && target.subgroups && lanes >= 4) {
+    // One row reads all of B and little else, in order; more rows gain by A's being handed round.
+    if (layout === "NT" && few === 1 && lanes >= 8) return { variant: DOT, rows: 1, lanes, shuffle: 1 };
     const tall = wideA && wideB && wideC && !tail && lanes >= 8 && (rounded?.k ?? large.k) > 64;
     return { variant: BROADCAST, rows: few || (tall ? 32 : 16), lanes };
   }
-  if (layout === "NT" && few > 0 && few <= 8) return { variant: DOT, rows: few, lanes: 64 };
+  if (layout === "NT" && few > 0 && few <= 8) return { variant: DOT, rows: few, lanes: 64, shuffle: 0 };
   if (target.class === "software") return cpuTile;
   const unit = few ? 0 : targetUnit(target);
   const units = matrixTiles.map((tile) => ({ variant: MATRIX, ...tile, unit, split: 1 }));
