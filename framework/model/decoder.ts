@@ -34,8 +34,8 @@ export class DecoderLayer extends Module {
   }
 
   forward(x: Tensor, placement: Placement): Tensor {
-    const h = this.self_attn.forward(this.input_layernorm.forward(x), placement, x);
-    return this.mlp.forward(this.post_attention_layernorm.forward(h), h);
+    const h = this.self_attn.forward(x, placement, x, this.input_layernorm);
+    return this.mlp.forward(h, h, this.post_attention_layernorm);
   }
 }
 

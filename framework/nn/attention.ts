@@ -1,4 +1,5 @@
 import { type AttentionOptions, documentSpans, scaledDotProductAttention } from "../ops/attention.ts";
+import { normedLinear } from "../ops/decodeLinear.ts";
 import { packedLinear } from "../ops/linear.ts";
 import { rope } from "../ops/rope.ts";
 import { fusesHeads, type HeadsPlace, selfAttention, splitHeads } from "../ops/selfAttention.ts";
@@ -83,9 +84,10 @@ export class Attention extends Module {
     adjoin([this.q_proj.weight, this.k_proj.weight, this.v_proj.weight]);
   }
 
-  /** x [B, T, hidden] to [B, T, hidden]; `residual`, of x's shape, is added to it. */
-  forward(x: Tensor, placement: Placement = {}, residual?: Tensor): Tensor {
-    const qkv = packedLinear(x, [this.q_proj.weight, this.k_proj.weight, this.v_proj.weight]);
+  /** x [B, T, hidden] to [B, T, hidden]; x is normalised first if `norm` is given, and `residual`, of x's shape, added to what comes out. */
+  forward(x: Tensor, placement: Placement = {}, residual?: Tensor, norm?: RMSNorm): Tensor {
+    const weights = [this.q_proj.weight, this.k_proj.weight, this.v_proj.weight];
+    const qkv = norm ? normedLinear(x, norm, weights) : packedLinear(x, weights);
     const y = fusesHeads(this.sizes.headDim) ? this.fused(qkv, placement) : this.stepwise(qkv, placement);
     return this.o_proj.forward(y, residual);
   }

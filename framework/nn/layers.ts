@@ -1,5 +1,6 @@
-import { dropout, swiglu } from "../ops/activation.ts";
+import { dropout } from "../ops/activation.ts";
 import { ones, rand, randn, zeros } from "../ops/create.ts";
+import { gatedLinear, normedLinear } from "../ops/decodeLinear.ts";
 import { embedding } from "../ops/gather.ts";
 import { linear, packedLinear } from "../ops/linear.ts";
 import { layerNorm, rmsNorm } from "../ops/norm.ts";
@@ -130,18 +131,20 @@ export class SwiGLU extends Module {
     adjoin([this.gate_proj.weight, this.up_proj.weight]);
   }
 
-  /** `residual`, of x's shape, is added to what comes out. */
-  forward(x: Tensor, residual?: Tensor): Tensor {
-    return this.down_proj.forward(this.gated(x), residual);
-  }
-
-  /** silu(gate(x)) · up(x): in one product where the adapter binds a buffer of both, otherwise as the definition reads. */
-  private gated(x: Tensor): Tensor {
-    const { gate_proj: gate, up_proj: up } = this;
+  /**
+   * x is normalised first if `norm` is given, and `residual`, of x's shape, added to what comes out. Gate and up are one product where
+   * the adapter binds a buffer of both, otherwise it goes as the definition reads.
+   */
+  forward(x: Tensor, residual?: Tensor, norm?: RMSNorm): Tensor {
+    const { gate_proj: gate, up_proj: up, down_proj: down } = this;
     const bytes = (x.size / x.dim(-1)) * 2 * gate.weight.shape[0] * bytesOf(x.dtype);
-    if (bytes <= gpu().device.limits.maxStorageBufferBindingSize)
-      return swiglu(packedLinear(x, [gate.weight, up.weight]));
-    return gate.forward(x).silu().mul(up.forward(x));
+    if (bytes <= gpu().device.limits.maxStorageBufferBindingSize) {
+      const weights = [gate.weight, up.weight];
+      const both = norm ? normedLinear(x, norm, weights) : packedLinear(x, weights);
+      return gatedLinear(both, down.weight, residual);
+    }
+    const h = norm ? norm.forward(x) : x;
+    return down.forward(gate.forward(h).silu().mul(up.forward(h)), residual);
   }
 }
 

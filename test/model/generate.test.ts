@@ -101,6 +101,12 @@ test("a decode step launches little, and creates no pipeline, buffer or bind gro
   expect(perStep).toBeLessThanOrEqual(9 * sizes.num_hidden_layers + 4);
 });
 
+test("a single stream's step launches six a layer: norms and gating are part of the products", async () => {
+  const at: number[] = [];
+  for await (const _ of model.generate(prompts[0], { maxNewTokens: 40, readEvery: 10 })) at.push(gpu.stats.dispatches);
+  expect((at[29] - at[9]) / 20).toBeLessThanOrEqual(6 * sizes.num_hidden_layers + 4);
+});
+
 test.skipIf(!gpu.target.f16)("in f16 a batch is continued as each of it is alone", async () => {
   const half = new CausalLM(sizes);
   half.model.precision = "f16";

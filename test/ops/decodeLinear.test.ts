@@ -1,0 +1,40 @@
+import { expect, test } from "bun:test";
+import { noGrad } from "../../framework/autograd/graph.ts";
+import { adjoin } from "../../framework/nn/module.ts";
+import { swiglu } from "../../framework/ops/activation.ts";
+import { gatedLinear, normedLinear } from "../../framework/ops/decodeLinear.ts";
+import { linear, packedLinear } from "../../framework/ops/linear.ts";
+import { rmsNorm } from "../../framework/ops/norm.ts";
+import type { Tensor } from "../../framework/tensor/tensor.ts";
+import { gpu, input, worst } from "./support.ts";
+
+const norm = { weight: input([32], 3), eps: 1e-6 };
+const weights = adjoin([input([16, 32], 1), input([32, 32], 2)]);
+const launches = (work: () => Tensor) => {
+  const before = gpu.stats.dispatches;
+  const y = noGrad(work);
+  return { y, count: gpu.stats.dispatches - before };
+};
+
+test("a normalised row and a gated row are one launch each outside the graph, and equal the ops", async () => {
+  const x = input([1, 1, 32], 4);
+  const normed = launches(() => normedLinear(x, norm, weights));
+  expect(normed.count).toBe(1);
+  expect(worst(await normed.y.data(), await packedLinear(rmsNorm(x, norm.weight), weights).data())).toBeLessThan(1e-5);
+  const [pair, down, residual] = [input([1, 1, 64], 5), input([12, 32], 6), input([1, 1, 12], 7)];
+  const gated = launches(() => gatedLinear(pair, down, residual));
+  expect(gated.count).toBe(1);
+  expect(worst(await gated.y.data(), await linear(swiglu(pair), down, undefined, residual).data())).toBeLessThan(1e-5);
+});
+
+test("within the graph, for many rows and for odd sizes they are the ops, with their gradients", async () => {
+  const x = input([1, 32], 4);
+  normedLinear(x, norm, weights).sum().backward();
+  expect(x.grad).toBeDefined();
+  const many = input([9, 32], 5);
+  const { y, count } = launches(() => normedLinear(many, norm, weights));
+  expect(count).toBeGreaterThan(1);
+  expect(worst(await y.data(), await packedLinear(rmsNorm(many, norm.weight), weights).data())).toBeLessThan(1e-5);
+  const odd = launches(() => gatedLinear(input([1, 6], 6), input([5, 3], 7)));
+  expect(worst(await odd.y.data(), await linear(swiglu(input([1, 6], 6)), input([5, 3], 7)).data())).toBeLessThan(1e-5);
+});
