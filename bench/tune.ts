@@ -45,12 +45,20 @@ export async function explore(
   }
   if (rows.length === 0) return rows;
   const worst = rows.reduce((a, b) => (Number(b.behind) > Number(a.behind) ? b : a));
+  const partly = rows.filter(({ tried }) => !isWhole(String(tried))).length;
   say(
-    `the default is within ${Math.ceil(100 * Number(worst.behind))}% of the best in every case (${worst.name} ${worst.case})`,
+    `the default is within ${Math.ceil(100 * Number(worst.behind))}% of the best that was tried in every case (${worst.name} ${worst.case})` +
+      (partly ? `; in ${partly} of ${rows.length} the budget ended before all was tried: --budget` : ""),
   );
   const path = gpu().winners?.path;
   say(keep && path ? `kept in ${path}` : "nothing is kept");
   return rows;
+}
+
+/** "3 of 7, 1 refused": whether that is all of them. */
+function isWhole(text: string): boolean {
+  const [tried, points, refused = 0] = (text.match(/\d+/g) ?? []).map(Number);
+  return tried + refused === points;
 }
 
 function rowOf(label: string, { launch, winner, ms, standard, standardMs, tried, points, refused }: Tuned): Row {

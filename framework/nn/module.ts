@@ -6,9 +6,10 @@ import { ALIGN, Tensor } from "../tensor/tensor.ts";
 /** Weights do not fit a module: the names that are missing, too many, or of another shape. */
 export class StateDictError extends MicroMindError {}
 
-/** A tensor that training changes. It lives until disposed. */
+/** A tensor that training changes, unless it is frozen by `requiresGrad = false`. It lives until disposed. */
 export function parameter(data: Tensor): Tensor {
   data.requiresGrad = true;
+  data.isParameter = true;
   return data.keep();
 }
 
@@ -30,7 +31,7 @@ export function adjoin<T extends readonly Tensor[]>(tensors: T): T {
 }
 
 /**
- * A part of a model. Tensors that want a gradient and modules among its fields (alone or in lists) are its parameters and
+ * A part of a model. Parameters (see {@link parameter}), other tensors that want a gradient, and modules among its fields (alone or in lists) are its parameters and
  * children, named by their path as in PyTorch.
  */
 export abstract class Module {
@@ -43,7 +44,7 @@ export abstract class Module {
     const found = new Map<string, Tensor>();
     const seen = new Set<Tensor>();
     for (const [path, value] of this.walk(prefix)) {
-      if (value instanceof Tensor && value.requiresGrad && !seen.has(value)) {
+      if (value instanceof Tensor && (value.isParameter || value.requiresGrad) && !seen.has(value)) {
         seen.add(value);
         found.set(path, value);
       }

@@ -2,7 +2,7 @@ import { crossEntropy as crossEntropyKernel } from "../../kernels/crossEntropy.t
 import { crossEntropyGradient } from "../../kernels/crossEntropyGradient.ts";
 import { isRecording, nodeOf } from "../autograd/graph.ts";
 import { op } from "../autograd/op.ts";
-import { ShapeError } from "../device/errors.ts";
+import { MicroMindError, ShapeError } from "../device/errors.ts";
 import { gpu } from "../tensor/engine.ts";
 import { scope } from "../tensor/scope.ts";
 import { showShape } from "../tensor/shape.ts";
@@ -42,6 +42,10 @@ export function linearCrossEntropy(
   const wanted = isRecording()
     ? { x: nodeOf(x) !== undefined, weight: nodeOf(weight) !== undefined }
     : { x: false, weight: false };
+  if (x.dtype === "f16" && (wanted.x || wanted.weight) && !gradientScale)
+    throw new MicroMindError(
+      "linearCrossEntropy: x is f16 and its gradient is wanted, but no gradientScale is given; small gradients would be lost. Give the optimizer's: { gradientScale: optimizer.gradientScale }",
+    );
   return fused(x, weight, labels, gradientScale, { ignore: ignoreIndex, reduction, wanted });
 }
 

@@ -7,6 +7,8 @@ import { ALIGN, Tensor } from "../tensor/tensor.ts";
 export interface FlatBuffer {
   names: string[];
   parameters: Tensor[];
+  /** What each parameter was given: views of `gradients` and `halves`. */
+  own: { grad: Tensor; half: Tensor | undefined }[];
   /** First element of each parameter. */
   offsets: number[];
   values: Tensor;
@@ -50,7 +52,7 @@ function build(
   const gradients = fill(Tensor.empty([size], "f32", "gradients"), 0);
   const halves = halved ? Tensor.empty([size], "f16", "halves") : undefined;
   const parameters = names.map((name) => named.get(name) as Tensor);
-  parameters.forEach((p, i) => {
+  const own = parameters.map((p, i) => {
     p.rehome(values.window(offsets[i], p.shape));
     p.name = names[i];
     p.grad?.dispose();
@@ -58,8 +60,9 @@ function build(
     p.grad.name = `${names[i]}.grad`;
     p.half?.dispose();
     p.half = halves?.window(offsets[i], p.shape);
+    return { grad: p.grad, half: p.half };
   });
-  const buffer = { names, parameters, offsets, values, gradients, halves };
+  const buffer = { names, parameters, own, offsets, values, gradients, halves };
   refreshHalves(buffer);
   return buffer;
 }

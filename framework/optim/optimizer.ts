@@ -60,7 +60,10 @@ export abstract class Optimizer {
     moments: readonly string[],
     precision: Precision = "f32",
   ) {
-    const named = parameters instanceof Map ? parameters : new Map(parameters.map((p, i) => [`${i}`, p]));
+    const all = parameters instanceof Map ? parameters : new Map(parameters.map((p, i) => [`${i}`, p]));
+    const named = new Map([...all].filter(([, p]) => p.requiresGrad)); // frozen ones stay where they are
+    if (!precisions.includes(precision))
+      throw new MicroMindError(`optimizer: precision is ${precision}, expected ${precisions.join(" or ")}`);
     if (named.size === 0)
       throw new MicroMindError("optimizer: no parameters; does any tensor of the model have requiresGrad?");
     const halved = precision === "f16";
@@ -87,6 +90,10 @@ export abstract class Optimizer {
 
   /** Changes the parameters by their gradients, unless loss or gradients are not finite. */
   step({ learningRate = this.learningRate, clip: maxNorm = 0, loss }: StepOptions = {}): void {
+    if (!Number.isFinite(learningRate) || !(maxNorm >= 0))
+      throw new RangeError(
+        `optimizer: learningRate is ${learningRate} and clip ${maxNorm}, expected a number and 0 or more`,
+      );
     noGrad(() =>
       scope(() => {
         const squares = stack(this.buffers.map((b) => sumSquares(b.gradients)));
@@ -152,12 +159,14 @@ export abstract class Optimizer {
   /** Frees moments and gradients; the parameters stay. */
   dispose(): void {
     for (const { tensors } of this.moments) for (const tensor of tensors) tensor.dispose();
-    for (const { parameters, gradients, values, halves } of this.buffers) {
-      for (const p of parameters) {
-        p.grad?.dispose();
-        p.half?.dispose();
-        p.grad = p.half = undefined;
-      }
+    for (const { parameters, own, gradients, values, halves } of this.buffers) {
+      parameters.forEach((p, i) => {
+        const { grad, half } = own[i];
+        if (p.grad === grad) p.grad = undefined; // unless another optimizer has taken the parameter over
+        if (p.half === half) p.half = undefined;
+        grad.dispose();
+        half?.dispose();
+      });
       gradients.dispose();
       values.dispose();
       halves?.dispose();

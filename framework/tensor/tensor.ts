@@ -65,6 +65,8 @@ export class Tensor {
   node: GraphNode | undefined;
   /** Makes the leaf node of a tensor that wants a gradient; set by autograd. */
   requiresGrad = false;
+  /** Whether it is a module's parameter, and stays one while it is frozen (`requiresGrad = false`). */
+  isParameter = false;
   private storage: Storage | undefined;
   private scope: Scope | undefined;
   private freedAt: Error | undefined;

@@ -104,3 +104,14 @@ test("attention mixes earlier tokens only, unless it is bidirectional, and gradi
 test("dispose frees all parameters", async () => {
   expect(await leftBehind(() => new Tied().dispose())).toBe(0);
 });
+
+test("frozen parameters are still named, counted, saved and freed", async () => {
+  const left = await leftBehind(() => {
+    const layer = new Linear(3, 2);
+    layer.weight.requiresGrad = false;
+    expect([...layer.stateDict().keys()]).toEqual(["weight", "bias"]);
+    expect(layer.numParameters()).toBe(8);
+    layer.dispose();
+  });
+  expect(left).toBe(0);
+});

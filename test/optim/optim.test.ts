@@ -225,3 +225,35 @@ describe.skipIf(!gpu.target.f16)("in f16", () => {
     expect(await optimizer.state().get("scaler")?.tolist()).toEqual([32768, 0, 1, 1]);
   });
 });
+
+test("an optimizer that is disposed leaves what another has taken over", async () => {
+  const layer = new Linear(4, 3);
+  const [first, second] = [new AdamW(layer.namedParameters()), new AdamW(layer.namedParameters())];
+  first.dispose();
+  layer.forward(input([2, 4])).pow(2).mean().backward();
+  second.step();
+  expect((await second.report(Tensor.from([1]))).gradNorm).toBeGreaterThan(0);
+  second.dispose();
+  expect([layer.weight.grad, layer.bias?.grad]).toEqual([undefined, undefined]);
+});
+
+test("frozen parameters are not touched", async () => {
+  const layer = new Linear(4, 3);
+  layer.weight.requiresGrad = false;
+  const before = await layer.weight.tolist();
+  const optimizer = new AdamW(layer.namedParameters(), { learningRate: 0.1 });
+  expect(optimizer.buffers.flatMap(({ names }) => names)).toEqual(["bias"]);
+  layer.forward(input([2, 4])).sum().backward();
+  optimizer.step();
+  expect(await layer.weight.tolist()).toEqual(before);
+  optimizer.dispose();
+});
+
+test("refuses a rate or a limit that is no number, and a precision that is none", () => {
+  const optimizer = new AdamW([input([2])]);
+  expect(() => optimizer.step({ learningRate: Number.NaN })).toThrow("optimizer: learningRate is NaN");
+  expect(() => optimizer.step({ clip: -1 })).toThrow("clip -1, expected a number and 0 or more");
+  expect(() => new AdamW([input([2])], { precision: "bf16" as "f16" })).toThrow(
+    "optimizer: precision is bf16, expected f32 or f16",
+  );
+});
