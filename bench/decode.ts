@@ -1,10 +1,11 @@
 import type { Program } from "../framework/device/program.ts";
-import { CausalLM, manualSeed, presets } from "../framework/index.ts";
+import { CausalLM, manualSeed, type optim, presets } from "../framework/index.ts";
 import { gpu } from "../framework/tensor/engine.ts";
 import { printTable, type Row } from "./table.ts";
 
 export interface DecodeOptions {
   preset: string;
+  precision: optim.Precision;
   /** Numbers of prompts that are continued together. */
   streams: number[];
   /** Tokens of a prompt, and tokens made after it. */
@@ -14,17 +15,17 @@ export interface DecodeOptions {
 
 /** Continues random prompts with a random model, a row of the table for each number of streams. */
 export async function benchDecode(options: DecodeOptions, say: (line: string) => void): Promise<Row[]> {
-  const { preset, streams, length, tokens } = options;
-  if (!presets[preset]) throw new Error(`bench --preset: "${preset}" is none of ${Object.keys(presets).join(", ")}`);
+  const { preset, precision, streams, length, tokens } = options;
   manualSeed(1);
   const model = new CausalLM(presets[preset]);
+  model.model.precision = precision;
   const rows: Row[] = [];
   for (const count of streams) {
     await measure(model, count, length, Math.min(tokens, 8)); // compiles
     const runs = [];
     for (let i = 0; i < 3; i++) runs.push(await measure(model, count, length, tokens));
     const best = runs.sort((a, b) => b["tokens/s"] - a["tokens/s"])[0];
-    rows.push({ name: `${preset}, ${count} × ${length} + ${tokens}`, ...best });
+    rows.push({ name: `${preset}, ${precision}, ${count} × ${length} + ${tokens}`, ...best });
   }
   printTable(rows, say);
   say(

@@ -3,10 +3,6 @@ import { type Block, mb, type Owner } from "../framework/device/pool.ts";
 import { type StepOptions, trainer } from "./step.ts";
 import { printTable, type Row } from "./table.ts";
 
-export interface MemoryOptions extends StepOptions {
-  checkpointing: boolean;
-}
-
 export interface MemoryPlan {
   /** Bytes by kind when most are live. */
   kinds: Record<string, number>;
@@ -30,11 +26,10 @@ const STEPS = 3; // the first sizes the pool, the others show that it stays so
 const LARGEST = 10;
 
 /** Trains on this engine for a few steps, real or dry, and says what its memory holds at the peak. */
-export async function planMemory(gpu: Gpu, options: MemoryOptions): Promise<MemoryPlan> {
+export async function planMemory(gpu: Gpu, options: StepOptions): Promise<MemoryPlan> {
   const { pool } = gpu;
   const { peak, stop } = watch(gpu);
   const { model, optimizer, step } = trainer(options);
-  model.model.checkpointing = options.checkpointing;
   let created = 0;
   for (let i = 0; i < STEPS; i++) {
     created = pool.stats.created;
@@ -89,7 +84,7 @@ function largest(peak: ReadonlyMap<Block, Owner | undefined>): Row[] {
 
 /** The plan in lines. */
 export function printPlan(
-  { preset, batch, length, checkpointing, precision = "f32" }: MemoryOptions,
+  { preset, batch, length, checkpointing, precision = "f32" }: StepOptions,
   plan: MemoryPlan,
   say: (line: string) => void,
 ): void {

@@ -13,14 +13,15 @@ export interface StepOptions {
   batch: number;
   length: number;
   precision?: optim.Precision;
+  checkpointing?: boolean;
 }
 
 /** A model with its optimizer, and a training step: on packed rows as training feeds them, or on one fixed batch. */
-export function trainer({ preset, batch, length, precision = "f32" }: StepOptions) {
-  if (!presets[preset]) throw new Error(`bench --preset: "${preset}" is none of ${Object.keys(presets).join(", ")}`);
+export function trainer({ preset, batch, length, precision = "f32", checkpointing = false }: StepOptions) {
   manualSeed(1);
   const model = new CausalLM(presets[preset]);
   model.model.precision = precision;
+  model.model.checkpointing = checkpointing;
   const optimizer = new optim.AdamW(model.namedParameters(), { precision });
   const { gradientScale } = optimizer;
   const row = (b: number) => Int32Array.from({ length }, (_, i) => (i * 31 + b * 17) % model.config.vocab_size);

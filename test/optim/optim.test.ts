@@ -230,7 +230,11 @@ test("an optimizer that is disposed leaves what another has taken over", async (
   const layer = new Linear(4, 3);
   const [first, second] = [new AdamW(layer.namedParameters()), new AdamW(layer.namedParameters())];
   first.dispose();
-  layer.forward(input([2, 4])).pow(2).mean().backward();
+  layer
+    .forward(input([2, 4]))
+    .pow(2)
+    .mean()
+    .backward();
   second.step();
   expect((await second.report(Tensor.from([1]))).gradNorm).toBeGreaterThan(0);
   second.dispose();
@@ -243,7 +247,10 @@ test("frozen parameters are not touched", async () => {
   const before = await layer.weight.tolist();
   const optimizer = new AdamW(layer.namedParameters(), { learningRate: 0.1 });
   expect(optimizer.buffers.flatMap(({ names }) => names)).toEqual(["bias"]);
-  layer.forward(input([2, 4])).sum().backward();
+  layer
+    .forward(input([2, 4]))
+    .sum()
+    .backward();
   optimizer.step();
   expect(await layer.weight.tolist()).toEqual(before);
   optimizer.dispose();
