@@ -31,6 +31,7 @@ const schema = {
 await main(async () => {
   const config = configure("eval", schema, {
     about: "Continues texts with a trained model.",
+    presets: "",
     words: "prompts to continue; the seven openings where there are none",
     examples: [
       "bun recipes/eval.ts --run out/pretrain",

@@ -21,6 +21,7 @@ const schema = {
 await main(async () => {
   const config = configure("tokenizer", schema, {
     about: "Trains a byte-level BPE tokenizer on text.",
+    presets: "",
     examples: [
       "bun recipes/tokenizer.ts --data.path corpus.jsonl --vocabSize 6400",
       'bun recipes/tokenizer.ts --data.path "texts/*.txt.gz" --out out/mine',

@@ -18,7 +18,7 @@ export interface ConfigureOptions {
   words?: string;
   /** Keys and groups that a resumed run cannot change. Those that the schema does not have are no matter. */
   fixed?: readonly string[];
-  /** Where presets lie: `<recipe>.<preset>.jsonc` or `<preset>.jsonc`. Default: recipes/config. */
+  /** Where presets lie: `<recipe>.<preset>.jsonc` or `<preset>.jsonc`. Default: recipes/config; empty: there are none. */
   presets?: string;
   /** The command line, default that of the process. */
   args?: readonly string[];

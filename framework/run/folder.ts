@@ -5,6 +5,7 @@ import process from "node:process";
 import { FileError, writeFileAtomic } from "../checkpoint/file.ts";
 import { liveness, processTag, removeStale } from "../checkpoint/temporary.ts";
 import { type Origin, origin } from "./config.ts";
+import { ConfigError } from "./errors.ts";
 import { isKey, type Schema } from "./schema.ts";
 
 /** A config that has a run folder; `configure` makes it where the schema has `runKeys`. */
@@ -34,6 +35,7 @@ const traces = ["metrics.jsonl", "samples.md", "curve.svg", "model.safetensors",
 export function takeFolder(config: RunConfig, print: (text: string) => void): RunFolder {
   const { dir, overwrite } = config.run;
   const { named, resume } = config[origin];
+  if (dir.trim() === "") throw new ConfigError("--run.dir is empty, expected a folder's name");
   let moved: string | undefined;
   const status = fs.statSync(dir, { throwIfNoEntry: false });
   if (status && !status.isDirectory())

@@ -215,3 +215,9 @@ test("errors for users are a line, others have their stack, and the exit code sa
   expect(report(new TypeError("x is not a function"), write)).toBe(1);
   expect(lines.at(-1)).toContain("    at ");
 });
+
+test("a folder without a name is refused in words", async () => {
+  await expect(Run.open(config("--run.dir="), output())).rejects.toThrow(
+    "--run.dir is empty, expected a folder's name",
+  );
+});
