@@ -79,7 +79,7 @@ export async function measureAttention(peer: Peer, budget: number, counts?: Coun
 }
 
 /** Value, and the gradients' norms and projections on `dy`, against PyTorch's in double precision. */
-export function wrongAttention({ value, gradients }: AttentionResult, dy: Float32Array): string | undefined {
+function wrongAttention({ value, gradients }: AttentionResult, dy: Float32Array): string | undefined {
   const { attention: expected } = reference;
   const checks = gradients.flatMap((g, i) => {
     const [name, norm] = ["qkv"[i], expected.norms[i]];
@@ -110,7 +110,7 @@ export async function measureDecoding(peer: Peer, budget: number, counts?: Count
   );
 }
 
-export function wrongTokens(made: readonly number[]): string | undefined {
+function wrongTokens(made: readonly number[]): string | undefined {
   const { tokens } = reference.decode;
   const at = tokens.findIndex((token, i) => made[i] !== token);
   return at < 0 ? undefined : `token ${at} is ${made[at]}, PyTorch's ${tokens[at]}`;

@@ -59,7 +59,7 @@ export function ours(): Peer {
 }
 
 /** The decoder with the common weights, which are [in, out] there and [out, in] here. */
-export function modelOf(data: StepData): CausalLM {
+function modelOf(data: StepData): CausalLM {
   const model = new CausalLM({
     model_type: "qwen3",
     vocab_size: data.vocab,
