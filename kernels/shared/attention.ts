@@ -56,14 +56,19 @@ export interface AttentionTuning extends Tuning {
   lanes: number;
 }
 
-/** Rows and lanes of the tiled variants: lanes stand 8 by 8 and have four rows of each side. */
+/** Rows that pass by at a time in the tiled variants. Lanes stand 8 wide and have four rows of each side. */
 export const TILE = 32;
-export const TILE_LANES = 64;
+const tileLanes = (rows: number) => 2 * rows;
+
+/** Vectors of the tiled variants' stage: four of every row, between two barriers. */
+export const tileStage = (rows: number) => Math.max(256, 4 * (rows + TILE));
+/** What the tiled variants have in shared memory: the stage, weights of passing and own rows, a vector a lane. */
+const tileBytes = (rows: number) => 16 * (tileStage(rows) + (TILE * rows) / 4 + tileLanes(rows));
 
 /** `rows` of subgroups that hand operands round. */
 export const attentionTuning = (rows: number[]) => [
   { variant: [0], rows, lanes: [8, 4, 16, 32] },
-  { variant: [1], rows: [TILE], lanes: [TILE_LANES] },
+  ...[32, 16, 64].map((tile) => ({ variant: [1], rows: [tile], lanes: [tileLanes(tile)] })),
   { variant: [2], rows: [64, 32], lanes: [128, 64, 256, 32], block: [64, 32, 16], unit: matrixUnits },
 ];
 
@@ -78,7 +83,7 @@ export const validAttention = (uses: Uses) => (shape: AttentionShape, tuning: At
     const possible = unit > 0 && unit === targetUnit(target) && block > 0;
     return possible && shape.dtype === "f16" && shape.headDim <= 128 && fits(shape, tuning, uses, target.sharedBytes);
   }
-  if (variant === 1) return rows === TILE && lanes === TILE_LANES;
+  if (variant === 1) return lanes === tileLanes(rows) && tileBytes(rows) <= target.sharedBytes;
   return target.subgroups && target.subgroupSize === lanes;
 };
 
@@ -99,7 +104,7 @@ export const pickAttention =
         const tuning = { variant: 2, rows: subgroups * unitOf(unit).m, lanes: subgroups * lanes, block, unit };
         if (validAttention(uses)(shape, tuning, target)) return tuning;
       }
-    return { variant: 1, rows: TILE, lanes: TILE_LANES };
+    return { variant: 1, rows: TILE, lanes: tileLanes(TILE) };
   };
 
 /** Strides are in vectors of four elements. */

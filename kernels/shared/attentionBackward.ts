@@ -105,55 +105,55 @@ export function gradientKVBroadcast(shape: AttentionShape, { rows, lanes }: Atte
     }`;
 }
 
-/** The same with shared memory: a workgroup keeps 32 rows of queries and of dO, 32 keys and values pass by. */
-export function gradientQTiles(shape: AttentionShape): string {
+/** The same with shared memory: a workgroup keeps `rows` rows of queries and of dO, 32 keys and values pass by. */
+export function gradientQTiles(shape: AttentionShape, tile: AttentionTuning): string {
   const { segments, dtype, group, headDim } = shape;
   const quads = headDim / 4;
   const { four, fourth } = tiles;
   const token = (n: string) => `min(${n}, count - 1u) / ${group}u`;
   return `
-    ${tiles.begin(shape, "queries")}
-    ${tiles.main(shape)}
+    ${tiles.begin(shape, tile, "queries")}
+    ${tiles.main(shape, tile)}
       let limits = ${fourth((i) => `limitOf(first + y * 4u + ${i}u)`, "i")};
       ${four((i) => `let stat${i} = stats[statOf(min(first + y * 4u + ${i}u, count - 1u), group)];`)}
       let lse = ${fourth((i) => `stat${i}.x`)};
       let delta = ${fourth((i) => `stat${i}.y`)};
-      ${segments ? tiles.ownSpans((r) => token(`first + ${r}`)) : ""}
+      ${segments ? tiles.ownSpans(tile, (r) => token(`first + ${r}`)) : ""}
       let end = ${segments ? "min(spanEnd, lastLimit(first, count))" : "lastLimit(first, count)"};
       ${tiles.zeros(quads, "sum")}
       for (var s = ${segments ? "spanStart" : "0u"}; s < end; s += ${TILE}u) {
         passing = s;
-        ${tiles.dots(quads, { sum: "p", own: "q", passing: "k" })}
-        ${tiles.dots(quads, { sum: "g", own: "dO", passing: "v" })}
+        ${tiles.dots(tile, quads, { sum: "p", own: "q", passing: "k" })}
+        ${tiles.dots(tile, quads, { sum: "g", own: "dO", passing: "v" })}
         ${four((j) => {
           const key = `s + x + ${8 * j}u`;
           const seen = tiles.visible(`vec4i(i32(${key})) < limits`, segments, `min(${key}, u.keys - 1u)`);
           return `g${j} = select(vec4f(), exp2(p${j} * scale - lse) * (g${j} - delta), ${seen});`;
         })}
-        ${tiles.accumulate(quads, { sum: "sum", weight: "g", passing: "k" })}
+        ${tiles.accumulate(tile, quads, { sum: "sum", weight: "g", passing: "k" })}
       }
       ${tiles.writeRows(quads, "dq", dtype, "sum", "count", () => "u.scale")}
     }`;
 }
 
-/** The same with shared memory: a workgroup keeps 32 rows of keys and of values, 32 rows of queries and of dO pass by. */
-export function gradientKVTiles(shape: AttentionShape): string {
+/** The same with shared memory: a workgroup keeps `rows` rows of keys and of values, 32 rows of queries and of dO pass by. */
+export function gradientKVTiles(shape: AttentionShape, tile: AttentionTuning): string {
   const { segments, causal, dtype, group, headDim } = shape;
   const quads = headDim / 4;
   const { four } = tiles;
   return `
-    ${tiles.begin(shape, "keys")}
-    ${tiles.main(shape)}
+    ${tiles.begin(shape, tile, "keys")}
+    ${tiles.main(shape, tile)}
       let keys = vec4i(i32(first + y * 4u)) + vec4i(0, 1, 2, 3);
-      ${segments ? tiles.ownSpans((r) => `min(first + ${r}, u.keys - 1u)`) : ""}
+      ${segments ? tiles.ownSpans(tile, (r) => `min(first + ${r}, u.keys - 1u)`) : ""}
       let begin = ${causal ? "u32(max(i32(first + u.queries) - i32(u.keys), 0))" : "0u"};
       let end = ${segments ? `spanEnd * ${group}u` : "count"};
       ${tiles.zeros(quads, "dk")}
       ${tiles.zeros(quads, "dv")}
       for (var n = ${segments ? "max(spanStart, begin)" : "begin"} * ${group}u; n < end; n += ${TILE}u) {
         passing = n;
-        ${tiles.dots(quads, { sum: "p", own: "k", passing: "q" })}
-        ${tiles.dots(quads, { sum: "g", own: "v", passing: "dO" })}
+        ${tiles.dots(tile, quads, { sum: "p", own: "k", passing: "q" })}
+        ${tiles.dots(tile, quads, { sum: "g", own: "v", passing: "dO" })}
         ${four((j) => {
           const query = `min(n + x + ${8 * j}u, count - 1u)`;
           const seen = tiles.visible(`keys < vec4i(limitOf(n + x + ${8 * j}u))`, segments, `${query} / ${group}u`);
@@ -163,8 +163,8 @@ export function gradientKVTiles(shape: AttentionShape): string {
           g${j} = p${j} * (g${j} - stat.y);
         }`;
         })}
-        ${tiles.accumulate(quads, { sum: "dv", weight: "p", passing: "dO" })}
-        ${tiles.accumulate(quads, { sum: "dk", weight: "g", passing: "q" })}
+        ${tiles.accumulate(tile, quads, { sum: "dv", weight: "p", passing: "dO" })}
+        ${tiles.accumulate(tile, quads, { sum: "dk", weight: "g", passing: "q" })}
       }
       ${tiles.writeRows(quads, "dk", dtype, "dk", "u.keys", () => "u.scale")}
       ${tiles.writeRows(quads, "dv", dtype, "dv", "u.keys", () => "1.0")}

@@ -1,4 +1,4 @@
-import { type AttentionShape, type AttentionTuning, addressing, TILE, TILE_LANES } from "./attention.ts";
+import { type AttentionShape, type AttentionTuning, addressing, TILE } from "./attention.ts";
 import * as broadcast from "./attentionBroadcast.ts";
 import * as tiles from "./attentionTiles.ts";
 
@@ -66,8 +66,8 @@ export function forwardBroadcast(shape: AttentionShape, { rows, lanes }: Attenti
     }`;
 }
 
-/** The same with shared memory: a workgroup keeps 32 rows of queries, 32 keys pass by, a lane has four of each. */
-export function forwardTiles(shape: AttentionShape): string {
+/** The same with shared memory: a workgroup keeps `rows` rows of queries, 32 keys pass by, a lane has four of each. */
+export function forwardTiles(shape: AttentionShape, tile: AttentionTuning): string {
   const { segments, dtype, group, headDim } = shape;
   const quads = headDim / 4;
   const { four, fourth } = tiles;
@@ -78,18 +78,18 @@ export function forwardTiles(shape: AttentionShape): string {
         ${of} = join[y * 8u];
         for (var i = 1u; i < 8u; i++) { ${of} = ${join(of, "join[y * 8u + i]")}; }`;
   return `
-    ${tiles.begin(shape, "queries")}
-    var<workgroup> join: array<vec4f, ${TILE_LANES}>;
-    ${tiles.main(shape)}
+    ${tiles.begin(shape, tile, "queries")}
+    var<workgroup> join: array<vec4f, ${tile.lanes}>;
+    ${tiles.main(shape, tile)}
       let limits = ${fourth((i) => `limitOf(first + y * 4u + ${i}u)`, "i")};
-      ${segments ? tiles.ownSpans((r) => token(`first + ${r}`)) : ""}
+      ${segments ? tiles.ownSpans(tile, (r) => token(`first + ${r}`)) : ""}
       let end = ${segments ? "min(spanEnd, lastLimit(first, count))" : "lastLimit(first, count)"};
       var top = vec4f(-1e30);
       var total = vec4f();
       ${tiles.zeros(quads, "o")}
       for (var s = ${segments ? "spanStart" : "0u"}; s < end; s += ${TILE}u) {
         passing = s;
-        ${tiles.dots(quads, { sum: "p", own: "q", passing: "k" })}
+        ${tiles.dots(tile, quads, { sum: "p", own: "q", passing: "k" })}
         ${four((j) => {
           const key = `s + x + ${8 * j}u`;
           const seen = tiles.visible(`vec4i(i32(${key})) < limits`, segments, `min(${key}, u.keys - 1u)`);
@@ -108,7 +108,7 @@ export function forwardTiles(shape: AttentionShape): string {
             .map((c) => `o${i}_${c} *= shrink[${i}];`)
             .join(" "),
         )}
-        ${tiles.accumulate(quads, { sum: "o", weight: "p", passing: "v" })}
+        ${tiles.accumulate(tile, quads, { sum: "o", weight: "p", passing: "v" })}
       }
       workgroupBarrier();
       ${joined("total", (a, b) => `${a} + ${b}`)}

@@ -1,7 +1,8 @@
-import { type AttentionShape, addressing, TILE_LANES as LANES, range, TILE } from "./attention.ts";
+import { type AttentionShape, type AttentionTuning, addressing, range, TILE, tileStage } from "./attention.ts";
+
+type Tile = Pick<AttentionTuning, "rows" | "lanes">;
 
 const SLICE = 4; // vectors of all rows between barriers
-const STAGE = 256; // vectors of shared memory for slices
 
 /** Vectors of a row that a lane has in the second product: x, x + 8, … */
 export const columnsOf = (quads: number): number[] => range(Math.ceil(quads / 8));
@@ -20,45 +21,58 @@ export const zeros = (quads: number, sum: string): string =>
  * `sum`j[i] = own row i times passing row j of the lane's four by four. Slices of both sides go through shared memory.
  * `ownStart` and `passStart` say where a row begins, in vectors.
  */
-export function dots(quads: number, { sum, own, passing }: { sum: string; own: string; passing: string }): string {
-  const fill = (i: number) => `{
-          let at = lane + ${i * LANES}u;
-          let d = slice + at / ${TILE}u;
-          stage[at] = select(vec4f(), vec4f(${own}[ownStart(at % ${TILE}u) + min(d, ${quads - 1}u)]), d < ${quads}u);
-          stage[at + ${TILE * SLICE}u] = vec4f(${passing}[passStart(at % ${TILE}u) + min(d, ${quads - 1}u)]);
-        }`;
+export function dots(
+  { rows, lanes }: Tile,
+  quads: number,
+  { sum, own, passing }: { sum: string; own: string; passing: string },
+): string {
+  const fill = (count: number, at: (place: string, row: string, d: string) => string) =>
+    range((count * SLICE) / lanes).map(
+      (i) => `{
+          let at = lane + ${i * lanes}u;
+          let d = slice + at / ${count}u;
+          ${at("at", `at % ${count}u`, `min(d, ${quads - 1}u)`)}
+        }`,
+    );
+  const fillOwn = fill(
+    rows,
+    (at, row, d) => `stage[${at}] = select(vec4f(), vec4f(${own}[ownStart(${row}) + ${d}]), d < ${quads}u);`,
+  );
+  const fillPassing = fill(
+    TILE,
+    (at, row, d) => `stage[${at} + ${rows * SLICE}u] = vec4f(${passing}[passStart(${row}) + ${d}]);`,
+  );
   return `
       ${four((j) => `var ${sum}${j} = vec4f();`)}
       for (var slice = 0u; slice < ${quads}u; slice += ${SLICE}u) {
         workgroupBarrier();
-        ${range((TILE * SLICE) / LANES)
-          .map(fill)
-          .join(" ")}
+        ${[...fillOwn, ...fillPassing].join(" ")}
         workgroupBarrier();
-        for (var at = 0u; at < ${TILE * SLICE}u; at += ${TILE}u) {
-          ${four((i) => `let a${i} = stage[at + y * 4u + ${i}u];`)}
-          ${four((j) => `{ let b = stage[at + ${TILE * SLICE}u + x + ${8 * j}u]; ${sum}${j} += ${fourth((i) => `dot(a${i}, b)`)}; }`)}
+        for (var d = 0u; d < ${SLICE}u; d++) {
+          ${four((i) => `let a${i} = stage[d * ${rows}u + y * 4u + ${i}u];`)}
+          ${four((j) => `{ let b = stage[${rows * SLICE}u + d * ${TILE}u + x + ${8 * j}u]; ${sum}${j} += ${fourth((i) => `dot(a${i}, b)`)}; }`)}
         }
       }`;
 }
 
 /** `sum`i_c += weight `weight`j[i] times passing row j's column c, over all passing rows. */
 export function accumulate(
+  { rows, lanes }: Tile,
   quads: number,
   { sum, weight, passing }: { sum: string; weight: string; passing: string },
 ): string {
-  const rows = Math.min(TILE, 2 ** Math.floor(Math.log2(STAGE / quads)));
+  const staged = Math.min(TILE, 2 ** Math.floor(Math.log2(tileStage(rows) / quads)));
   const columns = columnsOf(quads);
   return `
-      ${four((j) => `weights[(x + ${8 * j}u) * 8u + y] = ${weight}${j};`)}
-      for (var base = 0u; base < ${TILE}u; base += ${rows}u) {
+      ${four((j) => `weights[(x + ${8 * j}u) * ${rows / 4}u + y] = ${weight}${j};`)}
+      for (var base = 0u; base < ${TILE}u; base += ${staged}u) {
         workgroupBarrier();
-        for (var at = lane; at < ${rows * quads}u; at += ${LANES}u) {
+        for (var at = lane; at < ${staged * quads}u; at += ${lanes}u) {
           stage[at] = vec4f(${passing}[passStart(base + at / ${quads}u) + at % ${quads}u]);
         }
         workgroupBarrier();
-        for (var r = 0u; r < ${rows}u; r++) {
-          let w = weights[(base + r) * 8u + y];
+        for (var r = 0u; r < ${staged}u; r++) {
+          let w = weights[(base + r) * ${rows / 4}u + y];
           ${columns
             .map(
               (c) =>
@@ -92,38 +106,38 @@ export function writeRows(
 }
 
 /** What all kernels begin with. Where the tile lies is kept in private variables, so that functions can say where rows begin. */
-export function begin(shape: AttentionShape, own: "queries" | "keys"): string {
+export function begin(shape: AttentionShape, { rows }: Tile, own: "queries" | "keys"): string {
   const query = (r: string) => `rowOf(min(${r}, u.queries * ${shape.group}u - 1u), place)`;
   const key = (r: string) => `place.z * u.kvBatch + place.y * u.kvHead + min(${r}, u.keys - 1u) * u.kvToken`;
   const [ownStart, passStart] = own === "queries" ? [query, key] : [key, query];
   return `
-    ${addressing(shape, TILE)}
+    ${addressing(shape, rows)}
     var<private> place: vec3u;
     var<private> row: u32;
     var<private> passing: u32;
-    var<workgroup> stage: array<vec4f, ${STAGE}>;
-    var<workgroup> weights: array<vec4f, ${TILE * 8}>; // [passing][own / 4]
+    var<workgroup> stage: array<vec4f, ${tileStage(rows)}>;
+    var<workgroup> weights: array<vec4f, ${(TILE * rows) / 4}>; // [passing][own / 4]
     fn ownStart(r: u32) -> u32 { return ${ownStart("row + r")}; }
     fn passStart(r: u32) -> u32 { return ${passStart("passing + r")}; }`;
 }
 
 /** The entry point's head, where the lane finds its place. */
-export const main = ({ group }: AttentionShape): string => `
-    @compute @workgroup_size(${LANES})
+export const main = ({ group }: AttentionShape, { rows, lanes }: Tile): string => `
+    @compute @workgroup_size(${lanes})
     fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
       place = group;
-      row = group.x * ${TILE}u;
-      let first = group.x * ${TILE}u;
+      row = group.x * ${rows}u;
+      let first = group.x * ${rows}u; // no copy of row, which is not uniform to the compiler
       let x = lane % 8u;
       let y = lane / 8u;
       let count = u.queries * ${group}u;
       let scale = u.scale * 1.44269504;`;
 
 /** `docs`: the documents of the lane's own rows; `spanStart`, `spanEnd`: the tokens of all the tile's documents. */
-export const ownSpans = (token: (r: string) => string): string => `
+export const ownSpans = ({ rows }: Tile, token: (r: string) => string): string => `
       var spanStart = 0xffffffffu;
       var spanEnd = 0u;
-      for (var r = 0u; r < ${TILE}u; r++) {
+      for (var r = 0u; r < ${rows}u; r++) {
         let span = spans[group.z * u.queries + ${token("r")}];
         spanStart = min(spanStart, span.x);
         spanEnd = max(spanEnd, span.y);
