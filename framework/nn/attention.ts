@@ -1,10 +1,8 @@
 import { type AttentionOptions, documentSpans, scaledDotProductAttention } from "../ops/attention.ts";
-import { normedLinear } from "../ops/decodeLinear.ts";
-import { packedLinear } from "../ops/linear.ts";
 import { rope } from "../ops/rope.ts";
 import { fusesHeads, type HeadsPlace, selfAttention, splitHeads } from "../ops/selfAttention.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { Linear, RMSNorm } from "./layers.ts";
+import { Linear, packedForward, RMSNorm } from "./layers.ts";
 import { adjoin, Module } from "./module.ts";
 
 /** Keys and values of earlier tokens. */
@@ -86,8 +84,7 @@ export class Attention extends Module {
 
   /** x [B, T, hidden] to [B, T, hidden]; x is normalised first if `norm` is given, and `residual`, of x's shape, added to what comes out. */
   forward(x: Tensor, placement: Placement = {}, residual?: Tensor, norm?: RMSNorm): Tensor {
-    const weights = [this.q_proj.weight, this.k_proj.weight, this.v_proj.weight];
-    const qkv = norm ? normedLinear(x, norm, weights) : packedLinear(x, weights);
+    const qkv = packedForward(x, [this.q_proj, this.k_proj, this.v_proj], norm);
     const y = fusesHeads(this.sizes.headDim) ? this.fused(qkv, placement) : this.stepwise(qkv, placement);
     return this.o_proj.forward(y, residual);
   }

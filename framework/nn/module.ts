@@ -65,6 +65,17 @@ export abstract class Module {
     return [this, ...[...this.walk("")].map(([, value]) => value).filter((value) => value instanceof Module)];
   }
 
+  /** The modules inside, by path. */
+  namedModules(): Map<string, Module> {
+    return new Map([...this.walk("")].filter((found): found is [string, Module] => found[1] instanceof Module));
+  }
+
+  /** Keeps its parameters as they are: they get no gradient, and optimizers pass them over. */
+  freeze(): this {
+    for (const p of this.parameters()) p.requiresGrad = false;
+    return this;
+  }
+
   train(mode = true): this {
     for (const module of this.modules()) module.training = mode;
     return this;
