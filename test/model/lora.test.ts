@@ -162,10 +162,17 @@ describe("an adapter of a small model", () => {
     expect(worst(await fresh({ dropout: 0.3 }), dropping)).toBeLessThan(1e-5);
   });
 
-  test.skipIf(!gpu.target.f16)("learns in f16 as in f32, within 2%", async () => {
-    const [whole, half] = [await fresh(), await fresh({}, (adapter) => trained(adapter, "f16"))];
-    for (const [i, loss] of half.entries()) expect(Math.abs(loss / whole[i] - 1)).toBeLessThan(0.02);
-  });
+  test.skipIf(!gpu.target.f16)(
+    "learns in f16 as in f32, within 2%, with f16 copies of the base as without",
+    async () => {
+      const whole = await fresh();
+      for (const halves of [false, true]) {
+        model.freeze({ halves });
+        const half = await fresh({}, (adapter) => trained(adapter, "f16"));
+        for (const [i, loss] of half.entries()) expect(Math.abs(loss / whole[i] - 1)).toBeLessThan(0.02);
+      }
+    },
+  );
 
   test("refuses targets that are not there, and ranks that are none", () => {
     expect(() => new LoraAdapter(model, { ...options, targets: ["q_proj", "qkv"] })).toThrow(
