@@ -143,7 +143,9 @@ await main(async () => {
   if (run.resumed) restore(run.resumed, adapter, optimizer, source);
   const tokensPerStep = train.batchSize * (train.accumulate + (baseShards ? data.replay : 0)) * data.seqLen;
   const share = (100 * adapter.numParameters()) / model.numParameters();
-  run.print(`${shards.summary()}; ${questions.length} held-out questions, ${baseQuestions.length} of the base's`);
+  run.print(
+    `${shards.tokens} tokens in ${shards.info.documents} conversations; ${questions.length} held-out questions, ${baseQuestions.length} of the base's`,
+  );
   run.print(
     `${total} steps of ${tokensPerStep} tokens; ${adapter.numParameters()} parameters beside ${model.numParameters()} frozen ones: ${share.toFixed(1)}%`,
   );
