@@ -27,7 +27,7 @@ import { ConfigError, configure, count, key, main, Run, runKeys, tuneStep } from
 import { fingerprint, openBase } from "./shared/base.ts";
 import { askAll, exactMatch, readQuestions, spread } from "./shared/replies.ts";
 import { Aftermath, fixedKeys, inherited, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
-import { heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
+import { dataSummary, heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
 
 const corpus = (name: string) => join(import.meta.dirname, "corpus", name);
 
@@ -143,9 +143,7 @@ await main(async () => {
   if (run.resumed) restore(run.resumed, adapter, optimizer, source);
   const tokensPerStep = train.batchSize * (train.accumulate + (baseShards ? data.replay : 0)) * data.seqLen;
   const share = (100 * adapter.numParameters()) / model.numParameters();
-  run.print(
-    `${shards.tokens} tokens in ${shards.info.documents} conversations; ${questions.length} held-out questions, ${baseQuestions.length} of the base's`,
-  );
+  run.print(`${dataSummary(shards)}; ${questions.length} held-out questions, ${baseQuestions.length} of the base's`);
   run.print(
     `${total} steps of ${tokensPerStep} tokens; ${adapter.numParameters()} parameters beside ${model.numParameters()} frozen ones: ${share.toFixed(1)}%`,
   );
