@@ -178,22 +178,25 @@ async function stats(
     ["untrained", `${number(info.untrained)} without a token to train on`],
     ["bad lines", `${number(info.skipped)}${info.skipped ? `, such as ${info.skippedExamples[0]}` : ""}`],
   ];
-  if (stage !== "text" && long > 0) {
-    const cut = await tokenized(path, tokenizer, {
-      stage,
-      onError: "skip",
-      maxLength: seqLen,
-      truncate: truncate ?? undefined,
-    });
-    const lost = cut.info.untrained - info.untrained;
-    const kept = `${number(cut.info.truncated)} truncated to ${seqLen}, ${number(lost)} of them left without a token to train on`;
-    rows.splice(6, 0, ["truncation", kept]);
-    cut.close();
-  }
+  if (stage !== "text" && long > 0) rows.splice(6, 0, ["truncation", await truncation()]);
   const width = Math.max(...rows.map(([name]) => name.length));
   console.log(`${path}\n${rows.map(([name, value]) => `  ${name.padEnd(width)}  ${value}`).join("\n")}\n`);
   console.log(histogram(lengths));
   whole.close();
+
+  /** Truncates as a recipe would, rather than guess. */
+  async function truncation(): Promise<string> {
+    try {
+      const options = { stage, onError: "skip", maxLength: seqLen, truncate: truncate ?? undefined } as const;
+      const cut = await tokenized(path, tokenizer, options);
+      cut.close();
+      const lost = cut.info.untrained - info.untrained;
+      return `${number(cut.info.truncated)} cut to ${seqLen}, ${number(lost)} of them left without a token to train on`;
+    } catch (error) {
+      if (error instanceof DataError) return `cut to ${seqLen}, none keeps a token to train on`;
+      throw error;
+    }
+  }
 }
 
 function trainedTokens(shards: Shards): number {
