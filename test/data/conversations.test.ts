@@ -1,5 +1,8 @@
 import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
 import { parseConversation } from "../../framework/data/conversations.ts";
+import { DataError } from "../../framework/data/files.ts";
+import { parsePreference } from "../../framework/data/pairs.ts";
 
 const user = (content: string) => ({ role: "user" as const, content });
 const assistant = (content: string) => ({ role: "assistant" as const, content });
@@ -145,4 +148,41 @@ describe("what is no conversation is named with file and line:", () => {
   ])("%s", (_, value, message) => {
     expect(() => parse(value)).toThrow(message);
   });
+});
+
+test("whatever JSON a line holds, it is read or refused with a word", () => {
+  const odd = fc.oneof(fc.jsonValue(), fc.constantFrom("user", "assistant", "gpt", "[]", "{", "[{}]", ""));
+  const message = fc.record(
+    Object.fromEntries(
+      ["role", "content", "from", "value", "tools", "tool_calls", "reasoning_content"].map((k) => [k, odd]),
+    ),
+    { requiredKeys: [] },
+  );
+  const list = fc.oneof(fc.array(fc.oneof(message, odd)), odd);
+  const keys = [
+    "conversations",
+    "messages",
+    "instruction",
+    "input",
+    "output",
+    "history",
+    "system",
+    "tools",
+    "chosen",
+    "rejected",
+    "prompt",
+  ];
+  const line = fc.record(Object.fromEntries(keys.map((k) => [k, list])), { requiredKeys: [] });
+  fc.assert(
+    fc.property(line, (value) => {
+      for (const read of [parseConversation, parsePreference])
+        try {
+          read(value, "x.jsonl:3");
+        } catch (error) {
+          expect(error).toBeInstanceOf(DataError);
+          expect((error as Error).message).toStartWith("x.jsonl:3: ");
+        }
+    }),
+    { numRuns: 2000 },
+  );
 });
