@@ -63,9 +63,9 @@ const schema = {
       },
     ),
   },
-  train: trainKeys({ epochs: 20, learningRate: 5e-3, warmup: 20 }),
+  train: trainKeys({ epochs: 48, learningRate: 1e-2, warmup: 20, batchSize: 4 }),
   eval: {
-    every: count(100, "steps between evaluations; 0: only at the end", 0),
+    every: count(200, "steps between evaluations; 0: only at the end", 0),
     batches: count(16, "batches of the validation loss"),
     questions: count(100, "held-out questions asked, and as many of the base's; 0: all", 0),
     tokens: count(64, "tokens of a reply at most"),
@@ -74,7 +74,7 @@ const schema = {
     every: count(200, "steps between samples; 0: only at the end", 0),
     count: count(6, "held-out questions to show"),
   },
-  save: saveKeys(200),
+  save: saveKeys(400),
   merge: key(
     "",
     "at the end, write a model with the adapter in its weights to this folder; true: to the run's merged/",
@@ -87,11 +87,11 @@ await main(async () => {
   const config = configure("lora", schema, {
     about: "Trains a low-rank adapter on conversations; the model itself stays as it is.",
     presets: "",
-    inherit: inherited,
+    inherit: inherited.filter((name) => name !== "train.batchSize"), // the base's data fills batches of its own
     examples: [
       "bun recipes/lora.ts",
       "bun recipes/lora.ts --lora.name medical",
-      "bun recipes/lora.ts --lora.name pirate --data.path pirate.jsonl --data.basePath sft.jsonl",
+      "bun recipes/lora.ts --from qwen3-0.6b --lora.name mine --data.path mine.jsonl --lora.rank 8 --lora.alpha 16 --train.learningRate 2e-4 --train.epochs 3",
       "bun recipes/lora.ts --resume out/lora/identity --merge out/me",
     ],
     fixed: [...fixedKeys, "lora"],
