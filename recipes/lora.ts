@@ -46,7 +46,7 @@ const schema = {
       "",
       "conversations whose last reply is asked for, never trained on; empty: the corpus' with its data, else none",
     ),
-    replay: count(1, "batches of the base's own data beside each batch, so that it forgets less; 0: none", 0),
+    replay: count(2, "rows of the base's own data beside each step's, so that it forgets less; 0: none", 0),
     basePath: key("", "the base's data for that; empty: the corpus' sft.jsonl with its data, else none"),
     baseHeldOut: key("", "questions that the base was trained for; empty: the corpus' with its data, else none"),
     seqLen: count(128, "tokens per row (the base's, where it is a run)", 2),
@@ -63,7 +63,7 @@ const schema = {
       },
     ),
   },
-  train: trainKeys({ epochs: 48, learningRate: 1e-2, warmup: 20, batchSize: 4 }),
+  train: trainKeys({ epochs: 50, learningRate: 1e-2, warmup: 20, batchSize: 4 }),
   eval: {
     every: count(200, "steps between evaluations; 0: only at the end", 0),
     batches: count(16, "batches of the validation loss"),
@@ -141,7 +141,7 @@ await main(async () => {
   const { gradientScale } = optimizer;
   const source = [shards.key, baseShards?.key, fingerprint(config.from)].join(" ");
   if (run.resumed) restore(run.resumed, adapter, optimizer, source);
-  const tokensPerStep = train.batchSize * (train.accumulate + (baseShards ? data.replay : 0)) * data.seqLen;
+  const tokensPerStep = (train.batchSize * train.accumulate + (baseShards ? data.replay : 0)) * data.seqLen;
   const share = (100 * adapter.numParameters()) / model.numParameters();
   run.print(`${dataSummary(shards)}; ${questions.length} held-out questions, ${baseQuestions.length} of the base's`);
   run.print(
@@ -171,7 +171,7 @@ await main(async () => {
   const worker = data.workers !== 0;
   const feed = withReplay(
     stepBatches(shards, rows, { done, accumulate: train.accumulate, worker }),
-    baseShards && stepBatches(baseShards, { ...rows, heldOut: 0 }, { done, accumulate: data.replay, worker }),
+    baseShards && stepBatches(baseShards, { ...rows, batchSize: data.replay, heldOut: 0 }, { done, worker }),
   );
   const rates = { learningRate: train.learningRate, total, warmup: train.warmup };
   for await (const { step, batch } of run.steps(feed, {
@@ -247,7 +247,7 @@ function filesOf(name: string, { path, heldOut, basePath, baseHeldOut }: Files):
   return found;
 }
 
-/** Each step's batches, with those of the base's data behind them. */
+/** Each step's batches, with one of the base's data behind them: another part of the mean. */
 async function* withReplay(own: AsyncGenerator<Batch[]>, base?: AsyncGenerator<Batch[]>): AsyncGenerator<Batch[]> {
   try {
     for await (const batches of own) yield [...batches, ...(base ? (await base.next()).value : [])];
