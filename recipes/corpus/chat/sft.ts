@@ -11,7 +11,7 @@ import type { Conversation, Exchange, HeldConversation } from "./types.ts";
 const wordingsPerFact = { world: 4, arithmetic: 2 };
 
 /** Problems of two-digit numbers, answered at once; heldArithmetic: tasks that the held-out file asks. */
-const [directProblems, heldArithmetic] = [240, 50];
+const [directProblems, heldArithmetic] = [240, 30];
 
 /** What may stand before a question. */
 const prefixes: Readonly<Record<Lang, readonly string[]>> = {
