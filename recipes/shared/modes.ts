@@ -1,0 +1,93 @@
+/** The stages that a model can be asked at: where each one's run lies, how it is prompted, and what it is asked. */
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
+import { FileError } from "../../framework/checkpoint/file.ts";
+import type { Tokenizer } from "../../framework/index.ts";
+import { openings } from "../corpus/prompts.ts";
+
+export interface Mode {
+  name: string;
+  /** The run folder where none is named. */
+  run: string;
+  /** Asked in the chat template; otherwise text is continued. */
+  chat: boolean;
+  questions: readonly string[];
+  /** Recipes whose runs it is for. */
+  recipes: readonly string[];
+}
+
+const general = [
+  "请介绍一下自己。",
+  "你更擅长哪一个学科？",
+  "鲁迅的《狂人日记》是如何批判封建礼教的？",
+  "我咳嗽已经持续了两周，需要去医院检查吗？",
+  "详细的介绍光速的物理概念。",
+  "推荐一些长沙的特色美食吧。",
+  "请为我讲解“大语言模型”这个概念。",
+  "如何理解ChatGPT？",
+  "Introduce the history of the United States, please.",
+];
+const reasoning = [
+  "小明有12个苹果，又买了9个，现在一共有多少个？",
+  "36减去17等于多少？",
+  "一支铅笔3元，买7支要多少钱？",
+  ...general,
+];
+
+/** In the order of their numbers. */
+export const modes: readonly Mode[] = [
+  { name: "pretrain", run: "out/pretrain", chat: false, questions: openings, recipes: ["pretrain"] },
+  { name: "sft", run: "out/sft", chat: true, questions: general, recipes: ["sft", "lora", "distill"] },
+  { name: "rlhf", run: "out/dpo", chat: true, questions: general, recipes: ["dpo"] },
+  { name: "reason", run: "out/reason", chat: true, questions: reasoning, recipes: ["reason"] },
+  { name: "grpo", run: "out/grpo", chat: true, questions: reasoning, recipes: ["grpo", "ppo"] },
+];
+
+/** What `--mode` takes: a number or a name. */
+export const modeWords: readonly string[] = [...modes.keys()].map(String).concat(modes.map(({ name }) => name));
+
+export const modeOf = (word: string): Mode =>
+  modes.find(({ name }, number) => word === name || word === String(number)) as Mode;
+
+/** The recipe whose run a folder holds, from the command line in its config.jsonc; undefined for other folders. */
+export function recipeOf(run: string): string | undefined {
+  const file = join(run, "config.jsonc");
+  if (!existsSync(file)) return undefined;
+  return /^\/\/ bun recipes\/(\w+)\.ts/.exec(readFileSync(file, "utf8"))?.[1];
+}
+
+/** The mode of a run's recipe; of another folder, whether its tokenizer has a chat template decides. */
+export function guessMode(run: string, tokenizer: Tokenizer): Mode {
+  const recipe = recipeOf(run);
+  const own = modes.find(({ recipes }) => recipe !== undefined && recipes.includes(recipe));
+  return own ?? modeOf(tokenizer.chatTemplate === undefined ? "pretrain" : "sft");
+}
+
+const chatRuns = ["sft", "dpo", "distill", "reason", "ppo", "grpo"];
+
+/** The chat model that was trained last. @throws FileError that says what makes one */
+export function newestChatRun(): string {
+  const runs = chatRuns
+    .map((recipe) => join("out", recipe))
+    .filter((run) => existsSync(join(run, "model.safetensors")));
+  const time = (run: string) => statSync(join(run, "model.safetensors")).mtimeMs;
+  const newest = runs.sort((a, b) => time(b) - time(a))[0];
+  if (newest !== undefined) return newest;
+  const before = existsSync("out/pretrain/model.safetensors") ? "" : "bun recipes/pretrain.ts, then ";
+  throw new FileError(
+    "out/sft",
+    `there is no chat model yet; ${before}bun recipes/sft.ts makes it, or name a folder: --run`,
+  );
+}
+
+/** @throws FileError where there is no such run; it names the recipe that makes it */
+export function expectRun(run: string): void {
+  if (existsSync(run)) return;
+  const recipe = basename(run);
+  const known = modes.some(({ recipes }) => recipes.includes(recipe));
+  const made = known && existsSync(join(import.meta.dirname, `../${recipe}.ts`));
+  const hint = made
+    ? `bun recipes/${recipe}.ts makes it`
+    : "expected a run's folder, or one with model.safetensors, config.json and tokenizer.json";
+  throw new FileError(run, `there is no such folder; ${hint}`);
+}
