@@ -1,9 +1,8 @@
 /** The stages that a model can be asked at: where each one's run lies, how it is prompted, and what it is asked. */
 import { existsSync, readFileSync, statSync } from "node:fs";
-import { basename, join } from "node:path";
-import { FileError } from "../../framework/checkpoint/file.ts";
-import type { Tokenizer } from "../../framework/index.ts";
+import { join } from "node:path";
 import { openings } from "../corpus/prompts.ts";
+import { BaseError } from "./base.ts";
 
 export interface Mode {
   name: string;
@@ -56,38 +55,24 @@ export function recipeOf(run: string): string | undefined {
   return /^\/\/ bun recipes\/(\w+)\.ts/.exec(readFileSync(file, "utf8"))?.[1];
 }
 
-/** The mode of a run's recipe; of another folder, whether its tokenizer has a chat template decides. */
-export function guessMode(run: string, tokenizer: Tokenizer): Mode {
+/** The mode of a run's recipe; undefined for other folders. */
+export function modeOfRun(run: string): Mode | undefined {
   const recipe = recipeOf(run);
-  const own = modes.find(({ recipes }) => recipe !== undefined && recipes.includes(recipe));
-  return own ?? modeOf(tokenizer.chatTemplate === undefined ? "pretrain" : "sft");
+  return modes.find(({ recipes }) => recipe !== undefined && recipes.includes(recipe));
 }
 
-const chatRuns = ["sft", "dpo", "distill", "reason", "ppo", "grpo"];
+const chatRuns = ["sft", "dpo", "distill", "reason", "ppo", "grpo"].map((recipe) => join("out", recipe));
 
-/** The chat model that was trained last. @throws FileError that says what makes one */
+/** The chat model that was trained last. @throws BaseError that says what makes one */
 export function newestChatRun(): string {
-  const runs = chatRuns
-    .map((recipe) => join("out", recipe))
-    .filter((run) => existsSync(join(run, "model.safetensors")));
-  const time = (run: string) => statSync(join(run, "model.safetensors")).mtimeMs;
-  const newest = runs.sort((a, b) => time(b) - time(a))[0];
-  if (newest !== undefined) return newest;
+  const trained = chatRuns.flatMap((run) => {
+    const model = statSync(join(run, "model.safetensors"), { throwIfNoEntry: false });
+    return model ? [{ run, time: model.mtimeMs }] : [];
+  });
+  const newest = trained.sort((a, b) => b.time - a.time)[0];
+  if (newest) return newest.run;
   const before = existsSync("out/pretrain/model.safetensors") ? "" : "bun recipes/pretrain.ts, then ";
-  throw new FileError(
-    "out/sft",
-    `there is no chat model yet; ${before}bun recipes/sft.ts makes it, or name a folder: --run`,
+  throw new BaseError(
+    `--run: there is no chat model yet (${chatRuns.join(", ")}); make one with: ${before}bun recipes/sft.ts, or name a run's folder, or a Hugging Face folder`,
   );
-}
-
-/** @throws FileError where there is no such run; it names the recipe that makes it */
-export function expectRun(run: string): void {
-  if (existsSync(run)) return;
-  const recipe = basename(run);
-  const known = modes.some(({ recipes }) => recipes.includes(recipe));
-  const made = known && existsSync(join(import.meta.dirname, `../${recipe}.ts`));
-  const hint = made
-    ? `bun recipes/${recipe}.ts makes it`
-    : "expected a run's folder, or one with model.safetensors, config.json and tokenizer.json";
-  throw new FileError(run, `there is no such folder; ${hint}`);
 }

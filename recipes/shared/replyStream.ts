@@ -52,6 +52,12 @@ export function stopTokens(tokenizer: Tokenizer): number[] {
   return [...new Set(ids.filter((id) => id !== undefined))];
 }
 
+/** A text's tokens, as documents begin in training. */
+export function openingIds(tokenizer: Tokenizer, text: string): number[] {
+  const { bosTokenId: bos } = tokenizer;
+  return [...(bos === undefined ? [] : [bos]), ...tokenizer.encode(text, { addSpecialTokens: false })];
+}
+
 /** Continues a prompt; `write` gets the text piece by piece, whole characters only. @throws MicroMindError as `generate` */
 export async function streamReply(
   model: CausalLM,
