@@ -34,51 +34,6 @@ const color = process.stdout.isTTY === true && !process.env.NO_COLOR;
 const dim = (text: string) => (color ? `\x1b[2m${text}\x1b[22m` : text);
 const say = (text: string) => console.log(dim(text));
 
-await main(async () => {
-  const config = configure("chat", schema, {
-    about: "Talks with a trained model.",
-    presets: "",
-    examples: [
-      "bun recipes/chat.ts",
-      "bun recipes/chat.ts --run out/sft --lora identity",
-      "echo 你好 | bun recipes/chat.ts --temperature 0",
-    ],
-  });
-  const run = config.run || newestChatRun();
-  await init({ verbose: true });
-  const base = await openBase(run, { flag: "--run" });
-  const chat = new Chat(run, base, config);
-  await chat.setAdapter(config.lora || "off");
-  say(
-    `${run}: ${base.model.numParameters()} parameters, context of ${chat.speaker.context} tokens; /help lists commands`,
-  );
-  if (recipeOf(run) === "pretrain")
-    say("It was only pretrained, and continues text rather than answers: bun recipes/sft.ts makes a chat model of it.");
-
-  const lines = createInterface({
-    input: process.stdin,
-    ...(terminal ? { output: process.stdout, prompt: "> " } : {}),
-  });
-  let left = false;
-  const interrupt = () => {
-    if (chat.interrupt()) return;
-    left = true;
-    lines.close();
-    process.stdout.write("\n");
-    process.exit(130);
-  };
-  lines.on("SIGINT", interrupt); // a terminal's Ctrl-C comes as a key while lines are edited
-  process.on("SIGINT", interrupt);
-  lines.prompt();
-  for await (const line of lines) {
-    if (left) break;
-    if (!terminal && line.trim()) console.log(`> ${line}`);
-    if (line.trim() && !(await chat.take(line.trim()))) break;
-    if (terminal) lines.prompt();
-  }
-  lines.close();
-});
-
 /** A conversation, and what its commands change. */
 class Chat {
   readonly speaker: Speaker;
@@ -239,3 +194,45 @@ const commands: Record<string, Command> = {
         .join("\n"),
   },
 };
+
+await main(async () => {
+  const config = configure("chat", schema, {
+    about: "Talks with a trained model.",
+    presets: "",
+    examples: [
+      "bun recipes/chat.ts",
+      "bun recipes/chat.ts --run out/sft --lora identity",
+      "echo 你好 | bun recipes/chat.ts --temperature 0",
+    ],
+  });
+  const run = config.run || newestChatRun();
+  await init({ verbose: true });
+  const base = await openBase(run, { flag: "--run" });
+  const chat = new Chat(run, base, config);
+  await chat.setAdapter(config.lora || "off");
+  say(
+    `${run}: ${base.model.numParameters()} parameters, context of ${chat.speaker.context} tokens; /help lists commands`,
+  );
+  if (recipeOf(run) === "pretrain")
+    say("It was only pretrained, and continues text rather than answers: bun recipes/sft.ts makes a chat model of it.");
+
+  const lines = createInterface({
+    input: process.stdin,
+    ...(terminal ? { output: process.stdout, prompt: "> " } : {}),
+  });
+  const interrupt = () => {
+    if (chat.interrupt()) return;
+    lines.close();
+    process.stdout.write("\n");
+    process.exit(130);
+  };
+  lines.on("SIGINT", interrupt); // a terminal's Ctrl-C comes as a key while lines are edited
+  process.on("SIGINT", interrupt);
+  lines.prompt();
+  for await (const line of lines) {
+    if (!terminal && line.trim()) console.log(`> ${line}`);
+    if (line.trim() && !(await chat.take(line.trim()))) return;
+    if (terminal) lines.prompt();
+  }
+  if (terminal) console.log(); // Ctrl-D left the cursor behind the prompt
+});

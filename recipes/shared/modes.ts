@@ -42,11 +42,11 @@ export const modes: readonly Mode[] = [
   { name: "grpo", run: "out/grpo", chat: true, questions: reasoning, recipes: ["grpo", "ppo"] },
 ];
 
-/** What `--mode` takes: a number or a name. */
-export const modeWords: readonly string[] = [...modes.keys()].map(String).concat(modes.map(({ name }) => name));
+/** What `--mode` takes: a number, a name, or DPO's own. */
+export const modeWords: readonly string[] = [...modes.keys(), ...modes.map(({ name }) => name), "dpo"].map(String);
 
 export const modeOf = (word: string): Mode =>
-  modes.find(({ name }, number) => word === name || word === String(number)) as Mode;
+  modes.find(({ name, recipes }, number) => [name, String(number), ...recipes].includes(word)) as Mode;
 
 /** The recipe whose run a folder holds, from the command line in its config.jsonc; undefined for other folders. */
 export function recipeOf(run: string): string | undefined {
