@@ -4,12 +4,13 @@
  *   bun recipes/chat.ts --run out/sft --lora identity       with an adapter from out/lora
  *   echo 你好 | bun recipes/chat.ts --run out/sft
  */
+import { readFileSync } from "node:fs";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { DeviceLostError, MicroMindError } from "../framework/device/errors.ts";
 import { init } from "../framework/index.ts";
 import type { LoraAdapter } from "../framework/model/lora.ts";
-import { type Config, configure, count, key, main } from "../framework/run/index.ts";
+import { type Config, ConfigError, configure, count, key, main } from "../framework/run/index.ts";
 import { nearest } from "../framework/run/schema.ts";
 import type { ChatMessage } from "../framework/text/chat.ts";
 import { adapterNames, useAdapter } from "./shared/adapters.ts";
@@ -23,6 +24,7 @@ const schema = {
   run: key("", "run folder or Hugging Face folder; empty: the newest of out/sft, out/dpo, out/distill, out/reason, …"),
   lora: key("", "adapter to start with: a folder in out/lora, or a path"),
   system: key("", "what the model is told before the conversation"),
+  tools: key("", "JSON file with a list of the functions that the model may call; you give their results with /tool"),
   thinking: key(false, "replies begin inside <think>"),
   context: count(2048, "tokens of conversation and reply that are kept; the model's own limit where that is less", 16),
   ...samplingKeys,
@@ -38,6 +40,7 @@ const say = (text: string) => console.log(dim(text));
 class Chat {
   readonly speaker: Speaker;
   readonly #files = new OwnFiles();
+  readonly #tools: readonly unknown[];
   #adapter: { name: string; lora: LoraAdapter } | undefined;
   #messages: ChatMessage[] = [];
   #exchanges: Exchange[] = [];
@@ -50,13 +53,14 @@ class Chat {
     readonly base: Base,
     readonly config: Config<typeof schema>,
   ) {
+    this.#tools = config.tools ? readTools(config.tools) : [];
     this.speaker = new Speaker(base.model, base.tokenizer, config.context);
   }
 
   /** Answers a line or obeys it. What goes wrong is told, and ends nothing but a lost device. @returns false to leave */
   async take(line: string): Promise<boolean> {
     try {
-      if (!line.startsWith("/")) await this.#answer(line);
+      if (!line.startsWith("/")) await this.answer("user", line);
       else return await this.#obey(line);
     } catch (error) {
       if (!(error instanceof MicroMindError) || error instanceof DeviceLostError) throw error;
@@ -73,22 +77,24 @@ class Chat {
     return first;
   }
 
-  async #answer(question: string): Promise<void> {
+  /** Says something to the model, or gives it a tool's result, and writes its reply. */
+  async answer(role: "user" | "tool", question: string): Promise<void> {
     const { config, base, speaker } = this;
     const { system, thinking: openThinking } = config;
-    const asked: ChatMessage[] = [...this.#messages, { role: "user", content: question }];
+    const asked: ChatMessage[] = [...this.#messages, { role, content: question }];
     const told: ChatMessage[] = system ? [{ role: "system", content: system }] : [];
     const room = promptRoom(speaker.context, config);
-    const { ids, messages, thinking } = chatPrompt(base.tokenizer, [...told, ...asked], { room, openThinking });
+    const options = { room, openThinking, tools: this.#tools };
+    const { ids, messages, thinking } = chatPrompt(base.tokenizer, [...told, ...asked], options);
     const turns = messages.slice(told.length);
     const dropped = asked.length - turns.length;
     if (dropped > 0) say(`(the context is full: the oldest ${dropped} messages are forgotten)`);
 
     const view = new ReplyView((text) => process.stdout.write(text), { color, thinking });
     [this.#speaking, this.#interrupted] = [true, false];
-    const options = { ...config, seed: config.seed + this.#replies++, interrupted: () => this.#interrupted };
+    const sampling = { ...config, seed: config.seed + this.#replies++, interrupted: () => this.#interrupted };
     const reply = await speaker
-      .reply(ids, options, (text) => view.push(text))
+      .reply(ids, sampling, (text) => view.push(text))
       .finally(() => {
         view.end();
         this.#speaking = false;
@@ -105,12 +111,12 @@ class Chat {
   async #obey(line: string): Promise<boolean> {
     const [name, argument] = [line.slice(1).split(/\s/)[0], line.slice(1).replace(/^\S*\s*/, "")];
     if (name === "quit" || name === "exit") return false;
-    const command = commands[name];
-    if (!command) {
+    if (!Object.hasOwn(commands, name)) {
       const near = nearest(name, Object.keys(commands));
       throw new MicroMindError(`there is no /${name}${near ? `, did you mean /${near}?` : "; /help lists commands"}`);
     }
-    say(await command.act(this, argument));
+    const said = await commands[name].act(this, argument);
+    if (said) say(said);
     return true;
   }
 
@@ -145,11 +151,22 @@ class Chat {
   }
 }
 
+/** @throws ConfigError where the file is not a JSON list */
+function readTools(file: string): readonly unknown[] {
+  try {
+    const tools: unknown = JSON.parse(readFileSync(file, "utf8"));
+    if (Array.isArray(tools)) return tools;
+    throw new Error("it holds no list");
+  } catch (error) {
+    throw new ConfigError(`--tools: ${file}: ${(error as Error).message}; expected a JSON list of functions`);
+  }
+}
+
 interface Command {
   takes: string;
   help: string;
-  /** @returns what is to be said about it */
-  act(chat: Chat, argument: string): string | Promise<string>;
+  /** @returns what is to be said about it, if anything */
+  act(chat: Chat, argument: string): string | undefined | Promise<string | undefined>;
 }
 
 const commands: Record<string, Command> = {
@@ -181,6 +198,14 @@ const commands: Record<string, Command> = {
         throw new MicroMindError(`/think: is ${JSON.stringify(text)}, expected on or off`);
       if (text) config.thinking = text === "on";
       return `thinking ${config.thinking ? "on" : "off"}`;
+    },
+  },
+  tool: {
+    takes: "result",
+    help: "what a tool that the model called gave back",
+    async act(chat, result) {
+      await chat.answer("tool", result);
+      return undefined;
     },
   },
   save: { takes: "file", help: "the conversation as Markdown", act: (chat, file) => chat.save(file) },

@@ -27,9 +27,10 @@ const general = [
   "Introduce the history of the United States, please.",
 ];
 const reasoning = [
-  "小明有12个苹果，又买了9个，现在一共有多少个？",
-  "36减去17等于多少？",
-  "一支铅笔3元，买7支要多少钱？",
+  "小刚有27个橘子，又买了24个，一共有多少个？",
+  "Jack has 27 apples and gets 24 more. How many are there in all?",
+  "64减25等于多少？",
+  "What is 85+13?",
   ...general,
 ];
 

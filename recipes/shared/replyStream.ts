@@ -162,10 +162,10 @@ export interface ChatPrompt {
 export function chatPrompt(
   tokenizer: Tokenizer,
   conversation: readonly ChatMessage[],
-  { room, openThinking }: { room: number; openThinking: boolean },
+  { room, openThinking, tools = [] }: { room: number; openThinking: boolean; tools?: readonly unknown[] },
 ): ChatPrompt {
   for (let messages = [...conversation]; ; ) {
-    const text = applyChatTemplate(tokenizer, messages, { addGenerationPrompt: true, openThinking });
+    const text = applyChatTemplate(tokenizer, messages, { tools, addGenerationPrompt: true, openThinking });
     const ids = tokenizer.encode(text, { addSpecialTokens: false });
     if (ids.length <= room) return { ids, messages, thinking: /<think>\s*$/.test(text) };
     const system = messages[0].role === "system" ? 1 : 0;
