@@ -12,6 +12,7 @@ interface Ticker {
   scheduleTick(): void;
 }
 interface BunDevice extends GPUDevice {
+  _features: ReadonlySet<string> | null;
   instanceTicker: Ticker;
   lib: {
     wgpuBufferRelease(ptr: number): void;
@@ -61,6 +62,8 @@ export async function bunWebgpu(): Promise<Provider> {
         nextInChain: chain.pointer,
       } as GPUDeviceDescriptor)) as BunDevice;
       kept.push(chain.memory);
+      // Read from the device they come out of memory that a garbage collection may have taken: now and then as none at all.
+      device._features = new Set(descriptor.requiredFeatures);
       lib = device.lib;
       calmTicker(device.instanceTicker);
       return device;

@@ -104,12 +104,12 @@ export async function streamReply(
 
 const rate = (tokens: number, ms: number) => `${((tokens / ms) * 1000).toFixed(0)} tokens/s`;
 
-/** `23 tokens, 512 tokens/s; prompt of 45 (30 kept) in 12 ms, 1250 tokens/s` */
+/** `23 tokens (cut off), 512 tokens/s; prompt of 45 (30 kept) in 12 ms, 1250 tokens/s` */
 export function speedText({ ids, prompt, kept, waited, spoke, end }: Reply): string {
   const decode = ids.length > 1 ? `, ${rate(ids.length - 1, spoke)}` : "";
-  const why = end === "stop" ? "" : end === "length" ? ", cut off there" : ", interrupted";
+  const why = end === "stop" ? "" : end === "length" ? " (cut off)" : " (interrupted)";
   const held = kept > 0 ? ` (${kept} kept)` : "";
-  return `${ids.length} tokens${decode}${why}; prompt of ${prompt}${held} in ${waited.toFixed(0)} ms, ${rate(prompt - kept, waited)}`;
+  return `${ids.length} tokens${why}${decode}; prompt of ${prompt}${held} in ${waited.toFixed(0)} ms, ${rate(prompt - kept, waited)}`;
 }
 
 /** Speaks in one conversation: keys and values of what was said stay, and only what a prompt has beyond them is computed. */

@@ -1,6 +1,7 @@
 import { beforeAll, expect, test } from "bun:test";
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { init, LoraAdapter, loadModel, saveAdapter } from "../../framework/index.ts";
 import { home, recipe, small } from "./support.ts";
 
 const LONG = 120_000;
@@ -58,7 +59,7 @@ test(
     expect(code).toBe(0);
     const saved = readFileSync(join(place, "talk.md"), "utf8");
     expect(saved).toContain(`# Chat with ${run}`);
-    expect(saved).toMatch(/## 1\. The fox\n\n> [\s\S]*tokens; prompt of|## 1\. The fox\n\n> [\s\S]*tokens\/s/);
+    expect(saved).toMatch(/## 1\. The fox\n\n> [\s\S]*tokens\/s.*; temperature 0\)/);
     expect(saved).toContain("## 3. And now?\n\n> \\<think>");
   },
   LONG,
@@ -143,7 +144,7 @@ test(
     child.stdin.flush();
     await until(/> The fox\n[\s\S]/);
     child.kill("SIGINT");
-    await until(/, interrupted; prompt of/);
+    await until(/tokens \(interrupted\)/);
     expect(child.exitCode).toBe(null);
     child.kill("SIGINT");
     expect(await child.exited).toBe(130);
@@ -172,6 +173,61 @@ test(
     const adapter = await chat([], "--lora", "nobody");
     expect(adapter.text).toContain('error: lora: there is no adapter "nobody"');
     expect(adapter.code).toBe(1);
+  },
+  LONG,
+);
+
+test(
+  "an adapter is taken and left; one that does not fit leaves the one before in use",
+  async () => {
+    await init();
+    const model = await loadModel(run);
+    const options = { rank: 2, alpha: 64, targets: ["v_proj", "down_proj"] };
+    const identity = new LoraAdapter(model, options);
+    for (const [name, { size }] of identity.namedParameters())
+      if (name.endsWith("lora_B.weight"))
+        identity
+          .namedParameters()
+          .get(name)
+          ?.write(Array.from({ length: size }, (_, i) => (i % 5) - 2));
+    const folder = join(place, "out/lora/identity");
+    await saveAdapter(identity, folder, { base: run });
+    const other = join(place, "out/lora/other");
+    cpSync(folder, other, { recursive: true });
+    const config = readFileSync(join(other, "adapter_config.json"), "utf8");
+    writeFileSync(join(other, "adapter_config.json"), config.replace('"hidden_size": 32', '"hidden_size": 64'));
+    model.dispose();
+
+    const asked = (name: string) => [`/adapter ${name}`, "/reset", "The fox"];
+    const { text } = await chat(
+      [
+        ...asked("off"),
+        ...asked("identity"),
+        ...asked("other"),
+        ...asked("off"),
+        "/adapter",
+        "/adapter identity",
+        "/save adapted.md",
+      ],
+      "--run",
+      run,
+    );
+    const [plain, adapted, kept, restored] = [...text.matchAll(/> The fox\n([\s\S]*?)\n {2}\[/g)].map(
+      ([, reply]) => reply,
+    );
+    expect(text).toContain("error: out/lora/other: the adapter is for another model: hidden_size 64, not 32");
+    expect(adapted).not.toBe(plain);
+    expect(kept).toBe(adapted);
+    expect(restored).toBe(plain);
+    expect(text).toContain("adapter off; out/lora holds identity, other");
+    const evaluated = await recipe(
+      "eval.ts",
+      [...short, "--run", run, "--lora", "identity", "The fox", "--mode", "sft"],
+      {},
+      "",
+      place,
+    );
+    expect(evaluated.text).toContain(`\nThe fox\n${adapted}\n  [`);
   },
   LONG,
 );
