@@ -15,8 +15,8 @@ import { nearest } from "../framework/run/schema.ts";
 import type { ChatMessage } from "../framework/text/chat.ts";
 import { adapterNames, useAdapter } from "./shared/adapters.ts";
 import { type Base, openBase } from "./shared/base.ts";
-import { newestChatRun, recipeOf } from "./shared/modes.ts";
-import { chatPrompt, promptRoom, Speaker, samplingKeys, samplingText, speedText } from "./shared/replyStream.ts";
+import { newestChatRun, recipeOf, trainedLength } from "./shared/modes.ts";
+import { chatPrompt, Speaker, samplingKeys, samplingText, speedText } from "./shared/replyStream.ts";
 import { ReplyView } from "./shared/replyView.ts";
 import { type Exchange, OwnFiles, transcriptText } from "./shared/transcript.ts";
 
@@ -26,7 +26,15 @@ const schema = {
   system: key("", "what the model is told before the conversation"),
   tools: key("", "JSON file with a list of the functions that the model may call; you give their results with /tool"),
   thinking: key(false, "replies begin inside <think>"),
-  context: count(2048, "tokens of conversation and reply that are kept; the model's own limit where that is less", 16),
+  context: key(
+    null,
+    "tokens of conversation and reply at most (default: a row of the run's training; 2048 elsewhere)",
+    {
+      type: "number",
+      min: 16,
+      whole: true,
+    },
+  ),
   ...samplingKeys,
   maxNewTokens: count(512, "tokens of a reply at most"),
 };
@@ -54,7 +62,7 @@ class Chat {
     readonly config: Config<typeof schema>,
   ) {
     this.#tools = config.tools ? readTools(config.tools) : [];
-    this.speaker = new Speaker(base.model, base.tokenizer, config.context);
+    this.speaker = new Speaker(base.model, base.tokenizer, config.context ?? trainedLength(run) ?? 2048);
   }
 
   /** Answers a line or obeys it. What goes wrong is told, and ends nothing but a lost device. @returns false to leave */
@@ -83,8 +91,7 @@ class Chat {
     const { system, thinking: openThinking } = config;
     const asked: ChatMessage[] = [...this.#messages, { role, content: question }];
     const told: ChatMessage[] = system ? [{ role: "system", content: system }] : [];
-    const room = promptRoom(speaker.context, config);
-    const options = { room, openThinking, tools: this.#tools };
+    const options = { ...config, context: speaker.context, openThinking, tools: this.#tools };
     const { ids, messages, thinking } = chatPrompt(base.tokenizer, [...told, ...asked], options);
     const turns = messages.slice(told.length);
     const dropped = asked.length - turns.length;

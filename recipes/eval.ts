@@ -17,15 +17,7 @@ import { useAdapter } from "./shared/adapters.ts";
 import { askFacts } from "./shared/askFacts.ts";
 import { type Base, openBase } from "./shared/base.ts";
 import { type Mode, modeOf, modeOfRun, modes, modeWords } from "./shared/modes.ts";
-import {
-  chatPrompt,
-  openingIds,
-  promptRoom,
-  samplingKeys,
-  samplingText,
-  speedText,
-  streamReply,
-} from "./shared/replyStream.ts";
+import { chatPrompt, openingIds, samplingKeys, samplingText, speedText, streamReply } from "./shared/replyStream.ts";
 import { ReplyView } from "./shared/replyView.ts";
 import { type Answer, type Exchange, OwnFiles, transcriptText } from "./shared/transcript.ts";
 
@@ -157,10 +149,8 @@ function prompt({ model, tokenizer, history }: Asked, question: string, config: 
     ...(turns ? history.slice(-2 * turns) : []),
     { role: "user", content: question },
   ];
-  return chatPrompt(tokenizer, messages, {
-    room: promptRoom(model.config.max_position_embeddings, config),
-    openThinking,
-  });
+  const { max_position_embeddings: context } = model.config;
+  return chatPrompt(tokenizer, messages, { context, maxNewTokens: config.maxNewTokens, openThinking });
 }
 
 /** Lines from the keyboard until Ctrl-D or an empty line. */

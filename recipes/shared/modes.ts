@@ -1,6 +1,7 @@
 /** The stages that a model can be asked at: where each one's run lies, how it is prompted, and what it is asked. */
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { readJsonObject } from "../../framework/checkpoint/source.ts";
 import { openings } from "../corpus/prompts.ts";
 import { BaseError } from "./base.ts";
 
@@ -54,6 +55,14 @@ export function recipeOf(run: string): string | undefined {
   const file = join(run, "config.jsonc");
   if (!existsSync(file)) return undefined;
   return /^\/\/ bun recipes\/(\w+)\.ts/.exec(readFileSync(file, "utf8"))?.[1];
+}
+
+/** Tokens of a row that a run was trained on: beyond them its model has seen no positions. Undefined for other folders. */
+export function trainedLength(run: string): number | undefined {
+  const file = join(run, "config.jsonc");
+  if (!existsSync(file)) return undefined;
+  const { data } = readJsonObject(file) as { data?: { seqLen?: unknown } };
+  return typeof data?.seqLen === "number" ? data.seqLen : undefined;
 }
 
 /** The mode of a run's recipe; undefined for other folders. */

@@ -155,27 +155,36 @@ export interface ChatPrompt {
   thinking: boolean;
 }
 
+export interface ChatPromptOptions {
+  /** Tokens of prompt and reply at most. */
+  context: number;
+  maxNewTokens: number;
+  openThinking: boolean;
+  tools?: readonly unknown[];
+}
+
 /**
- * A conversation as a prompt for its next reply. Turns from the oldest on are left out until it takes `room` tokens at most.
- * @throws MicroMindError where the last question alone takes more; ChatError where the tokenizer's template refuses it
+ * A conversation as a prompt for its next reply. Turns from the oldest on are left out until the reply has room, `maxNewTokens` or half
+ * of the context; the last question may take more than that.
+ * @throws MicroMindError where the last question alone fills the context; ChatError where the tokenizer's template refuses it
  */
 export function chatPrompt(
   tokenizer: Tokenizer,
   conversation: readonly ChatMessage[],
-  { room, openThinking, tools = [] }: { room: number; openThinking: boolean; tools?: readonly unknown[] },
+  { context, maxNewTokens, openThinking, tools = [] }: ChatPromptOptions,
 ): ChatPrompt {
+  const room = context - Math.min(maxNewTokens, Math.floor(context / 2));
   for (let messages = [...conversation]; ; ) {
     const text = applyChatTemplate(tokenizer, messages, { tools, addGenerationPrompt: true, openThinking });
     const ids = tokenizer.encode(text, { addSpecialTokens: false });
-    if (ids.length <= room) return { ids, messages, thinking: /<think>\s*$/.test(text) };
     const system = messages[0].role === "system" ? 1 : 0;
     const next = messages.findIndex(({ role }, at) => at > system && role === "user");
+    if (ids.length <= room || (next < 0 && ids.length < context))
+      return { ids, messages, thinking: /<think>\s*$/.test(text) };
     if (next < 0)
-      throw new MicroMindError(`the question takes ${ids.length} tokens, there is room for ${room}; shorten it`);
+      throw new MicroMindError(
+        `the question takes ${ids.length} tokens, which fill the context of ${context}; shorten it`,
+      );
     messages = [...messages.slice(0, system), ...messages.slice(next)];
   }
 }
-
-/** Tokens of a prompt at most, so that a reply has room behind it. */
-export const promptRoom = (context: number, { maxNewTokens }: Sampling): number =>
-  context - Math.min(maxNewTokens, Math.floor(context / 2));

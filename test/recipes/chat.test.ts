@@ -43,6 +43,8 @@ test(
       ],
       "--run",
       run,
+      "--context",
+      "512",
     );
     expect(text).not.toContain("error");
     expect(text).not.toContain("\x1b");
@@ -95,7 +97,7 @@ test(
       '/think: is "maybe", expected on or off',
       "/save: nothing has been said yet",
       'lora: there is no adapter "nobody", neither in out/lora nor as a path; bun recipes/lora.ts trains one',
-      expect.stringMatching(/^the question takes \d+ tokens, there is room for 58; shorten it$/),
+      expect.stringMatching(/^the question takes \d+ tokens, which fill the context of 64; shorten it$/),
       "mine.md: is there already and is not replaced; choose another name, or move it away",
       "transcript: its file has no name; give one, such as talk.md",
     ]);
@@ -128,10 +130,13 @@ test(
   "Ctrl-C ends a reply, and leaves at the prompt",
   async () => {
     const script = join(import.meta.dir, "../../recipes/chat.ts");
-    const child = Bun.spawn(["bun", script, "--run", run, "--temperature", "0", "--maxNewTokens", "1000"], {
-      stdin: "pipe",
-      stdout: "pipe",
-    });
+    const child = Bun.spawn(
+      ["bun", script, "--run", run, "--context", "1000", "--temperature", "0", "--maxNewTokens", "1000"],
+      {
+        stdin: "pipe",
+        stdout: "pipe",
+      },
+    );
     let text = "";
     const reading = (async () => {
       for await (const piece of child.stdout.pipeThrough(new TextDecoderStream())) text += piece;
@@ -161,7 +166,7 @@ test(
     utimesSync(join(place, "out/dpo/model.safetensors"), new Date(), new Date(Date.now() + 60_000));
     expect((await chat([])).text).toContain("out/dpo: ");
     rmSync(join(place, "out/dpo"), { recursive: true });
-    expect((await chat([])).text).toContain("out/sft: ");
+    expect((await chat([])).text).toMatch(/out\/sft: \d+ parameters, context of 32 tokens/); // a row of its training
     const missing = await chat([], "--run", "out/reason");
     expect(missing.text).toContain("error: --run: there is no out/reason; make it with: bun recipes/reason.ts");
     expect(missing.code).toBe(1);
