@@ -14,7 +14,7 @@ import { init } from "../framework/index.ts";
 import { type Config, ConfigError, configure, count, key, main } from "../framework/run/index.ts";
 import type { ChatMessage } from "../framework/text/chat.ts";
 import { useAdapter } from "./shared/adapters.ts";
-import { askFacts } from "./shared/askFacts.ts";
+import { continueFacts, questionFacts } from "./shared/askFacts.ts";
 import { type Base, openBase } from "./shared/base.ts";
 import { type Mode, modeOf, modeOfRun, modes, modeWords } from "./shared/modes.ts";
 import { chatPrompt, openingIds, samplingKeys, samplingText, speedText, streamReply } from "./shared/replyStream.ts";
@@ -36,7 +36,7 @@ const schema = {
   output: key("", "Markdown file for questions, replies, settings and speed"),
   facts: key(
     false,
-    "ask for the shipped corpus' facts in wordings that training never sees, and count the right answers",
+    "ask the shipped corpus' held-out questions, in wordings that training never sees, and count the right answers",
   ),
   ...samplingKeys,
 };
@@ -75,7 +75,8 @@ await main(async () => {
   if (config.facts) {
     for (const one of asked) {
       if (asked.length > 1) console.log(`\n${one.run}`);
-      await askFacts(one);
+      if (one.mode.chat) await questionFacts(one, one.mode.heldOut, config.thinking);
+      else await continueFacts(one);
     }
     return;
   }

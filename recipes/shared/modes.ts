@@ -12,6 +12,8 @@ export interface Mode {
   /** Asked in the chat template; otherwise text is continued. */
   chat: boolean;
   questions: readonly string[];
+  /** The corpus' file of questions whose answers are known. */
+  heldOut: string;
   /** Recipes whose runs it is for. */
   recipes: readonly string[];
 }
@@ -37,11 +39,39 @@ const reasoning = [
 
 /** In the order of their numbers. */
 export const modes: readonly Mode[] = [
-  { name: "pretrain", run: "out/pretrain", chat: false, questions: openings, recipes: ["pretrain"] },
-  { name: "sft", run: "out/sft", chat: true, questions: general, recipes: ["sft", "lora", "distill"] },
-  { name: "rlhf", run: "out/dpo", chat: true, questions: general, recipes: ["dpo"] },
-  { name: "reason", run: "out/reason", chat: true, questions: reasoning, recipes: ["reason"] },
-  { name: "grpo", run: "out/grpo", chat: true, questions: reasoning, recipes: ["grpo", "ppo"] },
+  {
+    name: "pretrain",
+    run: "out/pretrain",
+    chat: false,
+    questions: openings,
+    heldOut: "heldout.jsonl",
+    recipes: ["pretrain"],
+  },
+  {
+    name: "sft",
+    run: "out/sft",
+    chat: true,
+    questions: general,
+    heldOut: "sft.heldout.jsonl",
+    recipes: ["sft", "lora", "distill"],
+  },
+  { name: "rlhf", run: "out/dpo", chat: true, questions: general, heldOut: "sft.heldout.jsonl", recipes: ["dpo"] },
+  {
+    name: "reason",
+    run: "out/reason",
+    chat: true,
+    questions: reasoning,
+    heldOut: "reason.heldout.jsonl",
+    recipes: ["reason"],
+  },
+  {
+    name: "grpo",
+    run: "out/grpo",
+    chat: true,
+    questions: reasoning,
+    heldOut: "reason.heldout.jsonl",
+    recipes: ["grpo", "ppo"],
+  },
 ];
 
 /** What `--mode` takes: a number, a name, or DPO's own. */

@@ -199,8 +199,11 @@ test(
 );
 
 test(
-  "--facts counts the corpus' facts that a model knows",
+  "--facts counts the corpus' facts that a model knows, and asks a chat model its questions",
   async () => {
+    runOf("reason");
+    const sums = await ask("--mode", "reason", "--facts");
+    expect(sums.text).toMatch(/\d+ of 300 answers right \(\d\.\d%\)\n {2}\[0 replies to the letter, 0\.0%\]/);
     const { code, text } = await recipe("eval.ts", ["--run", run, "--facts"]);
     expect(text).toMatch(/\d of 764 facts right \(0\.\d%\)/);
     expect(code).toBe(0);
