@@ -75,7 +75,7 @@ await main(async () => {
   if (config.facts) {
     for (const one of asked) {
       if (asked.length > 1) console.log(`\n${one.run}`);
-      if (one.mode.chat) await questionFacts(one, one.mode.heldOut, config.thinking);
+      if (one.mode.chat) await questionFacts(one, one.mode.heldOut, config);
       else await continueFacts(one);
     }
     return;

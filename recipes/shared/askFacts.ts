@@ -61,11 +61,15 @@ export async function continueFacts({ model, tokenizer }: Base): Promise<void> {
 }
 
 /** Asks a held-out file's conversations greedily; a reply counts where what follows its thoughts holds the short answer. */
-export async function questionFacts({ model, tokenizer }: Base, file: string, openThinking: boolean): Promise<void> {
+export async function questionFacts(
+  { model, tokenizer }: Base,
+  file: string,
+  { maxNewTokens, thinking: openThinking }: { maxNewTokens: number; thinking: boolean },
+): Promise<void> {
   const questions = await readQuestions(corpus(file));
   const bar = progressBar("asking", questions.length, { unit: "questions" });
   const replies = await askAll(model, tokenizer, questions, {
-    maxNewTokens: 128,
+    maxNewTokens,
     openThinking,
     onProgress: (done) => bar.update(done),
   });
