@@ -3,7 +3,8 @@ import { MicroMindError } from "../../framework/device/errors.ts";
 import type { CausalLM, Tokenizer } from "../../framework/index.ts";
 import type { KVCache } from "../../framework/model/cache.ts";
 import { count, key } from "../../framework/run/index.ts";
-import { applyChatTemplate, type ChatMessage } from "../../framework/text/chat.ts";
+import type { ChatMessage } from "../../framework/text/chat.ts";
+import { promptIds } from "./replies.ts";
 
 /** How tokens are drawn; keys of a recipe's config. */
 export const samplingKeys = {
@@ -175,12 +176,11 @@ export function chatPrompt(
 ): ChatPrompt {
   const room = context - Math.min(maxNewTokens, Math.floor(context / 2));
   for (let messages = [...conversation]; ; ) {
-    const text = applyChatTemplate(tokenizer, messages, { tools, addGenerationPrompt: true, openThinking });
-    const ids = tokenizer.encode(text, { addSpecialTokens: false });
+    const ids = promptIds(tokenizer, { messages, tools: [...tools] }, openThinking);
     const system = messages[0].role === "system" ? 1 : 0;
     const next = messages.findIndex(({ role }, at) => at > system && role === "user");
     if (ids.length <= room || (next < 0 && ids.length < context))
-      return { ids, messages, thinking: /<think>\s*$/.test(text) };
+      return { ids, messages, thinking: /<think>\s*$/.test(tokenizer.decode(ids.slice(-8))) };
     if (next < 0)
       throw new MicroMindError(
         `the question takes ${ids.length} tokens, which fill the context of ${context}; shorten it`,
