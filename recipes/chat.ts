@@ -260,7 +260,7 @@ await main(async () => {
   };
   lines.on("SIGINT", interrupt); // a terminal's Ctrl-C comes as a key while lines are edited
   process.on("SIGINT", interrupt);
-  lines.prompt();
+  if (terminal) lines.prompt();
   for await (const line of lines) {
     if (!terminal && line.trim()) console.log(`> ${line}`);
     if (line.trim() && !(await chat.take(line.trim()))) return;

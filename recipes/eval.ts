@@ -107,20 +107,21 @@ function plan(config: Options): { runs: string[]; questions: string[]; mode: Mod
   if (config.compare.length === 0)
     return { runs: [config.run || (mode ?? modes[0]).run], questions: config.words, mode };
   // A flag takes one word: the folders behind the first come as words, among the questions.
-  const isFolder = (word: string) => existsSync(word) || /^\S*[/\\]\S+$/.test(word);
+  const isFolder = (word: string) => existsSync(word) || /^(\.{0,2}|out)[/\\]\S+$/.test(word);
   const runs = [...(config.run ? [config.run] : []), ...config.compare, ...config.words.filter(isFolder)];
   if (runs.length < 2)
     throw new ConfigError(`--compare: is ${runs.join(" ")} alone, expected two folders or more: --compare out/a out/b`);
   return { runs, questions: config.words.filter((word) => !isFolder(word)), mode };
 }
 
-async function open(run: string, given: Mode | undefined, { lora, history }: Options): Promise<Asked> {
+async function open(run: string, given: Mode | undefined, config: Options): Promise<Asked> {
   const known = given ?? modeOfRun(run);
   const base = await openBase(run, { flag: "--run", chat: known?.chat ?? false });
   const mode = known ?? modeOf(base.tokenizer.chatTemplate === undefined ? "pretrain" : "sft");
-  if (history > 0 && !mode.chat)
-    throw new ConfigError(`--history: ${run} is asked as ${mode.name}, which continues texts and knows no turns`);
-  if (lora) await useAdapter(base, lora);
+  const chatOnly = (["history", "system", "thinking"] as const).find((name) => config[name]);
+  if (chatOnly && !mode.chat)
+    throw new ConfigError(`--${chatOnly}: ${run} is asked as ${mode.name}, which continues texts and knows no turns`);
+  if (config.lora) await useAdapter(base, config.lora);
   return { ...base, run, mode, history: [] };
 }
 
