@@ -19,6 +19,7 @@ beforeAll(async () => {
 test(
   "answers a line at a time, remembers what was said, and obeys every command",
   async () => {
+    writeFileSync(join(place, "tools.json"), '[{"name": "weather", "parameters": {}}]');
     const { code, text } = await chat(
       [
         "The fox",
@@ -31,6 +32,7 @@ test(
         "/think on",
         "And now?",
         "/think off",
+        '/tool {"sky": "sunny"}',
         "/adapter",
         "/adapter off",
         "/save talk.md",
@@ -45,10 +47,12 @@ test(
       run,
       "--context",
       "512",
+      "--tools",
+      "tools.json",
     );
     expect(text).not.toContain("error");
     expect(text).not.toContain("\x1b");
-    expect(text.match(/tokens\/s/g)?.length).toBeGreaterThanOrEqual(4);
+    expect(text.match(/tokens\/s/g)?.length).toBeGreaterThanOrEqual(5);
     expect(text).toMatch(/> The fox\n[\s\S]*\(\d+ kept\)/); // the second prompt goes on behind the first's keys and values
     for (const said of ["temperature 0.5", "system Be brief.", "system off", "thinking on", "thinking off"])
       expect(text).toContain(`\n${said}\n`);
@@ -175,6 +179,9 @@ test(
     const none = await recipe("chat.ts", [], {}, "", nowhere);
     expect(none.text).toMatch(/there is no chat model yet .*: bun recipes\/pretrain\.ts, then bun recipes\/sft\.ts/);
     expect(none.code).toBe(1);
+    const tools = await chat([], "--tools", "none.json");
+    expect(tools.text).toMatch(/error: --tools: none\.json: .*; expected a JSON list of functions/);
+    expect(tools.code).toBe(2);
     const adapter = await chat([], "--lora", "nobody");
     expect(adapter.text).toContain('error: lora: there is no adapter "nobody"');
     expect(adapter.code).toBe(1);
