@@ -1,129 +1,158 @@
 /**
- * Continues texts with a trained model, token by token, and says how fast.
- *   bun recipes/eval.ts --run out/pretrain                        the seven openings
- *   bun recipes/eval.ts --run out/pretrain 长沙市的美食有 "The capital of"
- *   bun recipes/eval.ts --run out/pretrain --interactive
- *   bun recipes/eval.ts --run out/pretrain --facts            how many of the corpus' facts it knows in wordings it never read
+ * Asks a trained model and shows its replies, token by token, and how fast it is.
+ *   bun recipes/eval.ts                                           out/pretrain continues the seven openings
+ *   bun recipes/eval.ts --mode sft                                out/sft answers nine questions (--mode 1 is the same)
+ *   bun recipes/eval.ts --run out/sft 你好 "What is the capital of France?"
+ *   bun recipes/eval.ts --run out/sft --interactive --history 3
+ *   bun recipes/eval.ts --compare out/sft out/dpo --output sft-dpo.md
+ *   bun recipes/eval.ts --facts                                   how many of the corpus' facts it knows in wordings it never read
  */
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync } from "node:fs";
 import process from "node:process";
 import { createInterface } from "node:readline";
-import { type CausalLM, init, loadModel, loadTokenizer, type Tokenizer } from "../framework/index.ts";
-import { configure, count, key, main, progressBar } from "../framework/run/index.ts";
-import { openings } from "./corpus/prompts.ts";
+import { init } from "../framework/index.ts";
+import { type Config, ConfigError, configure, count, key, main } from "../framework/run/index.ts";
+import type { ChatMessage } from "../framework/text/chat.ts";
+import { useAdapter } from "./shared/adapters.ts";
+import { continueFacts, questionFacts } from "./shared/askFacts.ts";
+import { type Base, openBase } from "./shared/base.ts";
+import { type Mode, modeOf, modeOfRun, modes, modeWords } from "./shared/modes.ts";
+import { chatPrompt, openingIds, samplingKeys, samplingText, speedText, streamReply } from "./shared/replyStream.ts";
+import { ReplyView } from "./shared/replyView.ts";
+import { type Answer, type Exchange, OwnFiles, transcriptText } from "./shared/transcript.ts";
 
 const schema = {
-  run: key("out/pretrain", "run folder, or any folder with model.safetensors, config.json and tokenizer.json"),
-  interactive: key(false, "read prompts from the keyboard"),
+  mode: key(null, "how to ask and what; by itself what the run is (pretrain where there is no run either)", {
+    type: "text",
+    choices: modeWords,
+  }),
+  run: key("", "run folder or Hugging Face folder; empty: the mode's, such as out/sft"),
+  compare: key([], "several folders, whose replies are shown together"),
+  lora: key("", "adapter: a folder in out/lora, or a path"),
+  interactive: key(false, "read questions from the keyboard"),
+  history: count(0, "questions before, with their replies, that a chat model is reminded of", 0),
+  system: key("", "what a chat model is told before the question"),
+  thinking: key(false, "replies begin inside <think>"),
+  output: key("", "Markdown file for questions, replies, settings and speed"),
   facts: key(
     false,
-    "ask for the shipped corpus' facts in wordings that training never sees, and count the right answers",
+    "ask the shipped corpus' held-out questions, in wordings that training never sees, and count the right answers",
   ),
-  maxNewTokens: count(128, "tokens of a continuation at most"),
-  temperature: key(0.7, "0 takes the likeliest token always", { min: 0 }),
-  topK: count(0, "draw among the k likeliest; 0: all", 0),
-  topP: key(0.9, "draw among the likeliest that make up this share", { min: 0.01, max: 1 }),
-  repetitionPenalty: key(1, "above 1 makes tokens that occurred less likely", { min: 0.01 }),
-  seed: key(1, "of the draws; each prompt starts from it", { whole: true, min: 0 }),
+  ...samplingKeys,
 };
+
+type Options = Config<typeof schema>;
+
+/** A model that is asked, and what it was asked before. */
+interface Asked extends Base {
+  run: string;
+  mode: Mode;
+  history: ChatMessage[];
+}
+
+const color = process.stdout.isTTY === true && !process.env.NO_COLOR;
+const bold = (text: string) => (color ? `\x1b[1m${text}\x1b[22m` : text);
 
 await main(async () => {
   const config = configure("eval", schema, {
-    about: "Continues texts with a trained model.",
+    about: `Asks a trained model. Modes: ${modes.map(({ name, run }, number) => `${number} or ${name} (${run})`).join(", ")}.`,
     presets: "",
-    words: "prompts to continue; the seven openings where there are none",
+    words: "questions, or texts to continue; the mode's own where there are none",
     examples: [
-      "bun recipes/eval.ts --run out/pretrain",
+      "bun recipes/eval.ts",
+      "bun recipes/eval.ts --mode sft --output sft.md",
       'bun recipes/eval.ts --run out/pretrain "The capital of France"',
-      "bun recipes/eval.ts --run out/pretrain --interactive",
+      "bun recipes/eval.ts --run out/sft --interactive --history 3",
+      "bun recipes/eval.ts --compare out/sft out/dpo 推荐一些长沙的特色美食吧。",
     ],
   });
+  const { runs, questions, mode } = plan(config);
+  const files = new OwnFiles();
+  if (config.output) files.check(config.output);
   await init({ verbose: true });
-  const tokenizer = loadTokenizer(config.run);
-  const model = await loadModel(config.run);
-  if (config.facts) return askFacts(model, tokenizer);
-  const prompts = config.interactive ? typed() : config.words.length ? config.words : openings;
-  for await (const prompt of prompts) await continueText(model, tokenizer, prompt, config);
+  const asked: Asked[] = [];
+  for (const run of runs) asked.push(await open(run, mode, config));
+  if (config.facts) {
+    for (const one of asked) {
+      if (asked.length > 1) console.log(`\n${one.run}`);
+      if (one.mode.chat) await questionFacts(one, one.mode.heldOut, config);
+      else await continueFacts(one);
+    }
+    return;
+  }
+  const exchanges: Exchange[] = [];
+  const head = asked.map((one) => `${one.run}: ${one.mode.name}, ${one.model.numParameters()} parameters`);
+  console.log(head.join("\n"));
+  const settings = [...head, samplingText(config), ...(config.lora ? [`adapter: ${config.lora}`] : [])];
+  if (config.system) settings.push(`system: ${config.system}`);
+  for await (const question of config.interactive ? typed() : questions.length ? questions : asked[0].mode.questions) {
+    const answers: Answer[] = [];
+    const together = asked.length > 1;
+    const shown = config.interactive && process.stdin.isTTY; // as it was typed
+    if (!shown && (together || asked[0].mode.chat)) console.log(`\n${bold(question)}`);
+    for (const one of asked) {
+      if (together) process.stdout.write(`\n${bold(`${one.run}: `)}`);
+      else if (!one.mode.chat) process.stdout.write("\n");
+      answers.push(await ask(one, question, config));
+    }
+    exchanges.push({ question, answers });
+    if (config.output) files.write(config.output, transcriptText(runs.join(", "), settings, exchanges));
+  }
+  if (config.output) console.log(`\nwrote ${config.output}`);
 });
 
-type Options = Pick<
-  { [K in keyof typeof schema]: (typeof schema)[K]["default"] },
-  "maxNewTokens" | "temperature" | "topK" | "topP" | "repetitionPenalty" | "seed"
->;
-
-/** A text's tokens, as documents begin in training. */
-function tokensOf(tokenizer: Tokenizer, text: string): number[] {
-  const { bosTokenId: bos } = tokenizer;
-  return [...(bos === undefined ? [] : [bos]), ...tokenizer.encode(text, { addSpecialTokens: false })];
+/** Which folders are asked what. */
+function plan(config: Options): { runs: string[]; questions: string[]; mode: Mode | undefined } {
+  const mode = config.mode === null ? undefined : modeOf(config.mode);
+  if (config.compare.length === 0)
+    return { runs: [config.run || (mode ?? modes[0]).run], questions: config.words, mode };
+  // A flag takes one word: the folders behind the first come as words, among the questions.
+  const isFolder = (word: string) => existsSync(word) || /^(\.{0,2}|out)[/\\]\S+$/.test(word);
+  const runs = [...(config.run ? [config.run] : []), ...config.compare, ...config.words.filter(isFolder)];
+  if (runs.length < 2)
+    throw new ConfigError(`--compare: is ${runs.join(" ")} alone, expected two folders or more: --compare out/a out/b`);
+  return { runs, questions: config.words.filter((word) => !isFolder(word)), mode };
 }
 
-function stopOf({ eosTokenId: eos }: Tokenizer): number[] {
-  return eos === undefined ? [] : [eos];
+async function open(run: string, given: Mode | undefined, config: Options): Promise<Asked> {
+  const known = given ?? modeOfRun(run);
+  const base = await openBase(run, { flag: "--run", chat: known?.chat ?? false });
+  const mode = known ?? modeOf(base.tokenizer.chatTemplate === undefined ? "pretrain" : "sft");
+  const chatOnly = (["history", "system", "thinking"] as const).find((name) => config[name]);
+  if (chatOnly && !mode.chat)
+    throw new ConfigError(`--${chatOnly}: ${run} is asked as ${mode.name}, which continues texts and knows no turns`);
+  if (config.lora) await useAdapter(base, config.lora);
+  return { ...base, run, mode, history: [] };
 }
 
-/** Prints the prompt and what the model makes of it as it comes; whole characters only. */
-async function continueText(model: CausalLM, tokenizer: Tokenizer, prompt: string, options: Options): Promise<void> {
-  const ids = tokensOf(tokenizer, prompt);
-  const text = tokenizer.decodeStream({ skipSpecialTokens: true });
-  process.stdout.write(`\n${prompt}`);
-  const start = performance.now();
-  let [first, last, made] = [0, 0, 0];
-  for await (const id of model.generate(ids, { ...options, stop: stopOf(tokenizer) })) {
-    last = performance.now();
-    if (made++ === 0) first = last;
-    process.stdout.write(text.push(id));
-  }
-  process.stdout.write(text.end());
-  const rate = (tokens: number, ms: number) => `${((tokens / ms) * 1000).toFixed(0)} tokens/s`;
-  const decode = made > 1 ? `, ${rate(made - 1, last - first)}` : "";
-  const wait = (first || performance.now()) - start;
-  console.log(
-    `\n  [${made} tokens${decode}; prompt of ${ids.length} in ${wait.toFixed(0)} ms, ${rate(ids.length, wait)}]`,
-  );
+/** Writes a reply as it comes, behind the text that it continues, and its speed. */
+async function ask(asked: Asked, question: string, config: Options): Promise<Answer> {
+  const { model, tokenizer, mode, run } = asked;
+  const write = (text: string) => process.stdout.write(text);
+  if (!mode.chat) write(question);
+  const { ids, thinking } = mode.chat
+    ? prompt(asked, question, config)
+    : { ids: openingIds(tokenizer, question), thinking: false };
+  const view = new ReplyView(write, { color, thinking });
+  const reply = await streamReply(model, tokenizer, ids, config, (text) => view.push(text));
+  view.end();
+  const text = thinking ? `<think>\n${reply.text}` : reply.text;
+  asked.history.push({ role: "user", content: question }, { role: "assistant", content: text });
+  const figures = speedText(reply);
+  console.log(`\n  [${figures}]`);
+  return { model: run, text, figures };
 }
 
-interface Fact {
-  prompt: string;
-  answer: string;
-  kind: string;
-}
-
-/** Continues the held-out prompts greedily; an answer counts where the text begins with it. */
-async function askFacts(model: CausalLM, tokenizer: Tokenizer): Promise<void> {
-  const lines = readFileSync(join(import.meta.dirname, "corpus/heldout.jsonl"), "utf8")
-    .trim()
-    .split("\n");
-  const facts = lines.map((line) => JSON.parse(line) as Fact);
-  const bar = progressBar("asking", facts.length, { unit: "facts" });
-  const kinds = new Map<string, { right: number; asked: number }>();
-  const start = performance.now();
-  let tokens = 0;
-  const together = 32;
-  for (let at = 0; at < facts.length; at += together) {
-    const asked = facts.slice(at, at + together);
-    const rooms = asked.map(({ answer }) => tokenizer.encode(answer).length + 4);
-    const made: number[][] = asked.map(() => []);
-    for await (const { row, token } of model.generateBatch(
-      asked.map(({ prompt }) => tokensOf(tokenizer, prompt)),
-      { maxNewTokens: Math.max(...rooms), temperature: 0, stop: stopOf(tokenizer) },
-    ))
-      made[row].push(token);
-    for (const [row, { answer, kind }] of asked.entries()) {
-      const text = tokenizer.decode(made[row].slice(0, rooms[row])).trim();
-      const before = kinds.get(kind) ?? { right: 0, asked: 0 };
-      kinds.set(kind, { asked: before.asked + 1, right: before.right + Number(text.startsWith(answer)) });
-    }
-    tokens += made.flat().length;
-    bar.update(at + asked.length);
-  }
-  bar.finish();
-  const seconds = (performance.now() - start) / 1000;
-  const all = [...kinds.values()];
-  const [right, asked] = [all.reduce((sum, k) => sum + k.right, 0), all.reduce((sum, k) => sum + k.asked, 0)];
-  for (const [kind, k] of kinds) console.log(`  ${kind}: ${k.right} of ${k.asked}`);
-  console.log(`${right} of ${asked} facts right (${((100 * right) / asked).toFixed(1)}%)`);
-  console.log(`  [${tokens} tokens, ${(tokens / seconds).toFixed(0)} tokens/s]`);
+/** The question in the chat template, behind as many turns as are kept and fit. */
+function prompt({ model, tokenizer, history }: Asked, question: string, config: Options) {
+  const { system, history: turns, thinking: openThinking } = config;
+  const messages: ChatMessage[] = [
+    ...(system ? [{ role: "system" as const, content: system }] : []),
+    ...(turns ? history.slice(-2 * turns) : []),
+    { role: "user", content: question },
+  ];
+  const { max_position_embeddings: context } = model.config;
+  return chatPrompt(tokenizer, messages, { context, maxNewTokens: config.maxNewTokens, openThinking });
 }
 
 /** Lines from the keyboard until Ctrl-D or an empty line. */

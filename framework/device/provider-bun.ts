@@ -12,6 +12,7 @@ interface Ticker {
   scheduleTick(): void;
 }
 interface BunDevice extends GPUDevice {
+  _features: ReadonlySet<string> | null;
   instanceTicker: Ticker;
   lib: {
     wgpuBufferRelease(ptr: number): void;
@@ -55,12 +56,12 @@ export async function bunWebgpu(): Promise<Provider> {
         ...Object.fromEntries(unreported.map((name) => [name, 0])),
         ...descriptor.requiredLimits,
       };
-      const device = (await adapter.requestDevice({
-        ...descriptor,
-        requiredLimits,
-        nextInChain: chain.pointer,
-      } as GPUDeviceDescriptor)) as BunDevice;
+      const full = { ...descriptor, requiredLimits, nextInChain: chain.pointer } as GPUDeviceDescriptor;
+      const request = () => adapter.requestDevice(full) as Promise<BunDevice>;
+      const device = await request().catch(request); // a garbage collection may take what was packed: once more, then
       kept.push(chain.memory);
+      // Read from the device they come out of memory that a garbage collection may have taken: now and then as none at all.
+      device._features = new Set(descriptor.requiredFeatures);
       lib = device.lib;
       calmTicker(device.instanceTicker);
       return device;

@@ -81,6 +81,16 @@ export class KVCache implements AttentionCache {
     this.ragged = true;
   }
 
+  /**
+   * Keeps the first tokens of every row; what lies behind is overwritten. Rows hold equally many again, so that any number may follow.
+   * @param length at most as many as each row holds, which only the caller knows once rows count their own
+   */
+  truncate(length: number): void {
+    this.length = length;
+    this.ragged = false;
+    fill(this.lengths, length);
+  }
+
   /** @throws ShapeError where so many tokens more do not fit */
   private expectRoom(tokens: number): void {
     if (this.ragged && tokens !== 1)

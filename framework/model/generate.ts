@@ -17,6 +17,11 @@ export interface GenerateOptions extends SampleOptions {
   stop?: readonly number[];
   /** Tokens of each prompt that go through the model together: bounds the activations' memory (default 512). */
   prefillChunk?: number;
+  /**
+   * Holds the first `cache.length` tokens of the prompts already: only the rest goes through the model. It stays the caller's, who
+   * says with `cache.truncate` how much of it serves the next prompt.
+   */
+  cache?: KVCache;
   /** Tokens of a row from one read to the next. By default 1, 2, 4, … 16: the first come at once, later ones cheaply. */
   readEvery?: number;
 }
@@ -51,9 +56,9 @@ export async function* generateBatch(
   prompts: readonly (readonly number[])[],
   options: GenerateOptions,
 ): AsyncGenerator<GeneratedToken> {
-  const { maxNewTokens = 128, stop = [], prefillChunk = 512, readEvery } = options;
-  check(model, prompts, { prefillChunk, readEvery: readEvery ?? 1, maxNewTokens });
-  const most = model.config.max_position_embeddings;
+  const { maxNewTokens = 128, stop = [], prefillChunk = 512, readEvery, cache } = options;
+  check(model, prompts, { prefillChunk, readEvery: readEvery ?? 1, maxNewTokens }, cache);
+  const most = cache?.capacity ?? model.config.max_position_embeddings;
   const left = prompts.map((prompt) => Math.min(maxNewTokens, most - prompt.length + 1));
   const steps = Math.max(0, ...left);
   if (steps === 0) return;
@@ -92,19 +97,29 @@ function check(
   { config }: CausalLM,
   prompts: readonly (readonly number[])[],
   counts: Record<"prefillChunk" | "readEvery" | "maxNewTokens", number>,
+  cache: KVCache | undefined,
 ): void {
-  const { max_position_embeddings: most, vocab_size: vocabulary } = config;
+  const { max_position_embeddings, vocab_size: vocabulary } = config;
+  const most = cache?.capacity ?? max_position_embeddings;
   for (const [name, value] of Object.entries(counts)) {
     const least = name === "maxNewTokens" ? 0 : 1;
     if (!(Number.isInteger(value) && value >= least))
       throw new RangeError(`generate: ${name} is ${value}, expected a whole number, ${least} or more`);
   }
+  if (cache && cache.batch !== prompts.length)
+    throw new MicroMindError(
+      `generate: the cache has ${cache.batch} rows, expected one for each of ${prompts.length} prompts`,
+    );
   prompts.forEach((prompt, row) => {
     const which = prompts.length === 1 ? "the prompt" : `prompt ${row}`;
     if (prompt.length === 0) throw new MicroMindError(`generate: ${which} is empty, expected one token at least`);
     if (prompt.length >= most)
       throw new MicroMindError(
-        `generate: ${which}'s ${prompt.length} tokens fill all ${most} positions of the model; shorten it`,
+        `generate: ${which}'s ${prompt.length} tokens fill all ${most} positions of the ${cache ? "cache" : "model"}; shorten it`,
+      );
+    if (cache && cache.length >= prompt.length)
+      throw new MicroMindError(
+        `generate: the cache holds ${cache.length} tokens, expected fewer than ${which}'s ${prompt.length}; truncate it`,
       );
     const wrong = prompt.findIndex((id) => !(Number.isInteger(id) && id >= 0 && id < vocabulary));
     if (wrong >= 0)
@@ -133,20 +148,20 @@ class Decoding {
     private readonly model: CausalLM,
     private readonly prompts: readonly (readonly number[])[],
     steps: number,
-    options: SampleOptions,
+    private readonly options: GenerateOptions,
   ) {
     this.sampler = new Sampler(prompts, model.config.vocab_size, steps, options);
-    this.cache = model.newCache(prompts.length, Math.max(...prompts.map((p) => p.length)) + steps);
+    this.cache = options.cache ?? model.newCache(prompts.length, Math.max(...prompts.map((p) => p.length)) + steps);
   }
 
-  /** Fills the cache with the prompts, `chunk` tokens of each at a time, and picks each row's first token. */
+  /** Fills the cache with what it lacks of the prompts, `chunk` tokens of each at a time, and picks each row's first token. */
   prefill(chunk: number): void {
     const { model, prompts, cache, sampler } = this;
     const longest = Math.max(...prompts.map((p) => p.length));
     noGrad(() =>
       scope(() => {
         const ends: { rows: number[]; h: Tensor }[] = [];
-        for (let at = 0; at < longest; at += chunk) ends.push(this.chunk(at, Math.min(chunk, longest - at)));
+        for (let at = cache.length; at < longest; at += chunk) ends.push(this.chunk(at, Math.min(chunk, longest - at)));
         const rows = ends.flatMap((end) => end.rows);
         const order = Int32Array.from(prompts, (_, row) => rows.indexOf(row));
         const last = indexSelect(
@@ -217,7 +232,7 @@ class Decoding {
 
   dispose(): void {
     if (this.program) gpu().releaseProgram(this.program);
-    this.cache.dispose();
+    if (!this.options.cache) this.cache.dispose();
     this.sampler.dispose();
   }
 }

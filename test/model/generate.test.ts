@@ -141,6 +141,28 @@ test("other work of the model between tokens changes none of them", async () => 
   expect(tokens).toEqual(expected);
 });
 
+test("goes on behind what a kept cache holds as it does without one, and leaves the cache to its owner", async () => {
+  const cache = model.newCache(1, 64);
+  const options = { temperature: 0, maxNewTokens: 9 };
+  const first = (await batch([prompts[3]], { ...options, cache }))[0];
+  expect(first).toEqual((await batch([prompts[3]], options))[0]);
+  const text = [...prompts[3], ...first.slice(0, 5), 11, 12, 13];
+  for (const kept of [prompts[3].length + 5, 4, 0]) {
+    cache.truncate(kept);
+    expect(await batch([text], { ...options, cache })).toEqual(await batch([text], options));
+  }
+  cache.truncate(3);
+  expect((await batch([text], { ...options, maxNewTokens: 100, cache }))[0].length).toBe(64 - text.length + 1);
+  cache.truncate(text.length);
+  await expect(batch([text], { cache })).rejects.toThrow(
+    `generate: the cache holds ${text.length} tokens, expected fewer than the prompt's ${text.length}; truncate it`,
+  );
+  await expect(batch([text, text], { cache })).rejects.toThrow(
+    "the cache has 1 rows, expected one for each of 2 prompts",
+  );
+  cache.dispose();
+});
+
 test("leaves nothing behind when it ends, is broken off or fails", async () => {
   await collectGarbage();
   const left = await leftBehind(async () => {

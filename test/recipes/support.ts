@@ -20,9 +20,9 @@ export interface Ran {
   text: string;
 }
 
-function spawn(script: string, args: readonly string[], env: Record<string, string> = {}, stdin = "") {
+function spawn(script: string, args: readonly string[], env: Record<string, string> = {}, stdin = "", cwd = home) {
   return Bun.spawn(["bun", join(root, "recipes", script), ...args], {
-    cwd: home,
+    cwd,
     stdin: new TextEncoder().encode(stdin),
     stdout: "pipe",
     stderr: "pipe",
@@ -36,8 +36,9 @@ export async function recipe(
   args: readonly string[],
   env?: Record<string, string>,
   stdin?: string,
+  cwd?: string,
 ): Promise<Ran> {
-  const child = spawn(script, args, env, stdin);
+  const child = spawn(script, args, env, stdin, cwd);
   const [out, error] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
   return { code: await child.exited, text: out + error };
 }
