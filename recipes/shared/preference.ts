@@ -19,11 +19,16 @@ export interface PreferenceLoss {
  * @param logProbs f32 [2B, T], 0 outside the replies; the chosen replies' rows come first, then the rejected ones' in the same order
  * @param labels   i32 [2B, T], −100 outside the replies
  * @param average  the mean over a reply's tokens instead of the sum
+ * @param pairs    how many of the B pairs count, the first ones; all where silent
  */
-export function replyLogProbs(logProbs: Tensor, labels: Tensor, { average = false } = {}): Replies {
+export function replyLogProbs(
+  logProbs: Tensor,
+  labels: Tensor,
+  { average = false, pairs = logProbs.shape[0] / 2 } = {},
+): Replies {
   const sums = logProbs.sum(1);
   const all = average ? sums.div(labels.ne(-100).sum(1).clamp({ min: 1 })) : sums;
-  const [chosen, rejected] = all.split(all.size / 2);
+  const [chosen, rejected] = all.split(all.size / 2).map((side) => side.slice(0, 0, pairs));
   return { chosen, rejected };
 }
 
@@ -73,15 +78,16 @@ export function simpoLoss(
   return { loss: smoothed(marginOf(rewards).sub(gamma), labelSmoothing), rewards };
 }
 
-/** What a batch came to: the share of pairs whose chosen reward is the larger one, the mean margin, and both mean rewards, one f32 each. */
-export function rewardFigures({
-  chosen,
-  rejected,
-}: Replies): Record<"accuracy" | "margin" | "chosenReward" | "rejectedReward", Tensor> {
+/**
+ * What a batch came to, one f32 each: `accuracy`, the share of pairs whose chosen reply has the larger log-probability;
+ * `rewardAccuracy`, the share whose chosen reply has the larger reward; the mean margin of the rewards, and both rewards' means.
+ */
+export function preferenceFigures(policy: Replies, rewards: Replies) {
   return noGrad(() => {
-    const [chosenReward, rejectedReward] = [chosen.mean(), rejected.mean()];
-    const accuracy = chosen.gt(rejected).mean();
-    return { accuracy, margin: chosenReward.sub(rejectedReward), chosenReward, rejectedReward };
+    const [chosenReward, rejectedReward] = [rewards.chosen.mean(), rewards.rejected.mean()];
+    const ahead = ({ chosen, rejected }: Replies) => chosen.gt(rejected).mean();
+    const margin = chosenReward.sub(rejectedReward);
+    return { accuracy: ahead(policy), margin, rewardAccuracy: ahead(rewards), chosenReward, rejectedReward };
   });
 }
 

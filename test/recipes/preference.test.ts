@@ -7,9 +7,9 @@ import {
   dpoLoss,
   ipoLoss,
   type PreferenceLoss,
+  preferenceFigures,
   type Replies,
   replyLogProbs,
-  rewardFigures,
   simpoLoss,
 } from "../../recipes/shared/preference.ts";
 import { input, worst } from "../ops/support.ts";
@@ -110,18 +110,18 @@ test("a reply's log-probability is its tokens' sum, or their mean over the token
     [-1.5, -3],
     [-1, 0],
   ]);
+  expect(await read(replyLogProbs(logProbs, labels, { pairs: 1 }))).toEqual([[-3], [-3]]);
 });
 
 test("rewards are measured against the reference, and equal ones count as wrong", async () => {
   const policy = { chosen: Tensor.from([-1, -2, -5]), rejected: Tensor.from([-2, -3, -3]) };
-  const { rewards } = dpoLoss(
+  const reference = { chosen: Tensor.from([-3, -2, -4]), rejected: Tensor.from([-3, -3, -3]) };
+  const { accuracy, margin, rewardAccuracy, chosenReward, rejectedReward } = preferenceFigures(
     policy,
-    { chosen: Tensor.from([-3, -2, -4]), rejected: Tensor.from([-3, -3, -3]) },
-    { beta: 0.5 },
+    dpoLoss(policy, reference, { beta: 0.5 }).rewards,
   );
-  const figures = rewardFigures(rewards);
-  const [accuracy, margin, chosen, rejected] = await Promise.all(
-    [figures.accuracy, figures.margin, figures.chosenReward, figures.rejectedReward].map((t) => t.item()),
+  const found = await Promise.all(
+    [accuracy, margin, rewardAccuracy, chosenReward, rejectedReward].map((t) => t.item()),
   );
-  expect(worst([accuracy, margin, chosen, rejected], [1 / 3, 0, 1 / 6, 1 / 6])).toBeLessThan(1e-6);
+  expect(worst(found, [2 / 3, 0, 1 / 3, 1 / 6, 1 / 6])).toBeLessThan(1e-6);
 });
