@@ -39,6 +39,7 @@ import {
   totalSteps,
   trainKeys,
 } from "./shared/stage.ts";
+import { withTokenizingBar } from "./shared/tokens.ts";
 
 const corpus = (name: string) => join(import.meta.dirname, "corpus", name);
 /** How strongly each loss pulls, where dpo.beta says nothing. */
@@ -50,7 +51,15 @@ const schema = {
     path: key("", 'preferences, JSONL of {"chosen", "rejected"}; .gz, folder, glob; empty: the corpus that ships'),
     heldOut: key("", "preferences never trained on; empty: the corpus' with its data, else none"),
     seqLen: count(128, "tokens of prompt and reply (the base's, where it is a run)", 2),
+    truncate: key("start", "what a pair longer than that loses: of its prompt the start, or the replies' ends", {
+      choices: ["start", "end"],
+    }),
     onError: key("error", "what a bad line does", { choices: ["error", "skip"] }),
+    workers: key(null, "threads that tokenize (default: one less than the cores)", {
+      type: "number",
+      min: 0,
+      whole: true,
+    }),
   },
   dpo: {
     loss: key("dpo", "dpo; ipo, whose margin has a target; simpo, without a reference", {
@@ -105,10 +114,15 @@ await main(async () => {
   const run = await Run.open<Meta>(config);
   const { model, tokenizer } = await openBase(run.resumed ? run.dir : config.from);
   prepare(model);
-  const rows = { batchSize: train.batchSize, seqLen: data.seqLen, seed, onError: data.onError };
-  const batches = await openPreferences(data.path || corpus("dpo.jsonl"), tokenizer, rows);
+  const open = (path: string) =>
+    withTokenizingBar((onProgress) => {
+      const { seqLen, truncate, onError, workers } = data;
+      const options = { seqLen, truncate, onError, workers: workers ?? undefined, onProgress };
+      return openPreferences(path, tokenizer, { ...options, batchSize: train.batchSize, seed });
+    });
+  const batches = await open(data.path || corpus("dpo.jsonl"));
   const heldOut = data.heldOut || (data.path ? "" : corpus("dpo.heldout.jsonl"));
-  const held = heldOut ? await openPreferences(heldOut, tokenizer, rows) : undefined;
+  const held = heldOut ? await open(heldOut) : undefined;
   const prompts = await readPrompts(heldOut, data.onError);
   const total = totalSteps(train, batches.perEpoch);
 
@@ -136,9 +150,7 @@ await main(async () => {
   const { gradientScale } = optimizer;
   if (run.resumed) restore(run.resumed, model, optimizer, batches.key);
   const tokensPerStep = 2 * train.batchSize * train.accumulate * data.seqLen;
-  run.print(
-    `${batches.pairs} pairs, ${batches.truncated} of them truncated; ${held?.pairs ?? 0} held out; ${model.numParameters()} parameters`,
-  );
+  run.print(`${summary(batches)}; ${held?.pairs ?? 0} held out; ${model.numParameters()} parameters`);
   const passes = ((total * train.accumulate) / batches.perEpoch).toFixed(1);
   run.print(`${total} steps of ${train.batchSize * train.accumulate} pairs: ${passes} passes over the data`);
   run.print(`loss ${dpo.loss}, beta ${beta}${reference ? `, measured against ${config.from}` : ""}`);
@@ -235,6 +247,12 @@ await main(async () => {
     for (const [i, { messages }] of shown.entries()) yield { prompt: messages.at(-1)!.content, text: replies[i] };
   }
 });
+
+/** What was read, with all that was left out or cut. */
+function summary({ pairs, info: { truncated, untrained, skipped, skippedExamples } }: Preferences): string {
+  const counted = (n: number, what: string) => (n > 0 ? `, ${n} ${what}` : "");
+  return `${pairs} pairs${counted(truncated, "cut")}${counted(untrained, "left out for lack of a reply")}${counted(skipped, `bad lines left out, such as ${skippedExamples[0]}`)}`;
+}
 
 /** The prompts of preferences; none where there is no path. */
 async function readPrompts(path: string, onError: "error" | "skip"): Promise<Question[]> {
