@@ -74,11 +74,11 @@ const schema = {
     precompute: key(true, "ask the reference once, before training, and keep its answers; false: it stays in memory"),
   },
   train: {
-    ...trainKeys({ epochs: 1, learningRate: 5e-5, warmup: 20 }),
+    ...trainKeys({ epochs: 1, learningRate: 2e-5, warmup: 10 }),
     batchSize: count(8, "pairs per forward pass, two rows each (the base's rows, where it is a run)"),
   },
   eval: {
-    every: count(50, "steps between evaluations; 0: only at the end", 0),
+    every: count(25, "steps between evaluations; 0: only at the end", 0),
     batches: count(0, "batches of an evaluation; 0: all held-out pairs", 0),
   },
   sample: {
