@@ -7,7 +7,7 @@
 import { join } from "node:path";
 import { documents, parseLine } from "../framework/data/documents.ts";
 import { DataError, resolveFiles } from "../framework/data/files.ts";
-import { parsePreference } from "../framework/data/preference.ts";
+import { parsePreference } from "../framework/data/pairs.ts";
 import { openPreferences, type PreferenceBatch, type Preferences } from "../framework/data/preferences.ts";
 import {
   type CausalLM,
