@@ -37,13 +37,9 @@ interface ReferenceOptions {
  * @throws BaseError where a resumed run began with other weights
  */
 export async function openReference(options: ReferenceOptions): Promise<Reference> {
-  const { from, load, score, sets, file, began } = options;
-  const stored = file !== undefined && existsSync(file) ? openSafetensors(file) : undefined;
-  if (began !== undefined && stored?.metadata.key === keyOf(began, options)) {
-    const tables = readTables(stored, sets);
-    stored.close();
-    return { weights: began, of: fromTables(tables) };
-  }
+  const { from, load, score, file, began } = options;
+  const known = began === undefined ? undefined : readAnswers(began, options);
+  if (began !== undefined && known) return { weights: began, of: fromTables(known) };
   const model = await load();
   const weights = await weightsOf(model);
   if (began !== undefined && began !== weights) {
@@ -53,26 +49,22 @@ export async function openReference(options: ReferenceOptions): Promise<Referenc
     );
   }
   if (file === undefined) return { weights, of: (_, batch) => noGrad(() => score(model, batch)) };
-  const key = keyOf(weights, options);
-  const tables = stored?.metadata.key === key ? readTables(stored, sets) : await askAll(model, options);
-  stored?.close();
+  const tables = readAnswers(weights, options) ?? (await askAll(model, options));
   model.dispose();
-  if (stored?.metadata.key !== key) {
-    const tensors = Object.entries(tables).map(([set, data]) => {
-      return [set, { shape: [data.length / 2, 2], dtype: "F32" as const, data }] as const;
-    });
-    await writeSafetensors(file, new Map(tensors), { key });
-  }
+  await keepAnswers(file, keyOf(weights, options), tables);
   return { weights, of: fromTables(tables) };
 }
 
 /** The chosen and the rejected reply's log-probability of each pair. */
 type Table = Float32Array<ArrayBuffer>;
+type Tables = Record<string, Table>;
 
-const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
-
-const keyOf = (weights: string, { sets, settings }: ReferenceOptions): string =>
-  sha256(JSON.stringify([weights, Object.entries(sets).map(([set, { key }]) => [set, key]), settings]));
+const keyOf = (weights: string, { sets, settings }: ReferenceOptions): string => {
+  const pairs = Object.entries(sets).map(([set, { key }]) => [set, key]);
+  return createHash("sha256")
+    .update(JSON.stringify([weights, pairs, settings]))
+    .digest("hex");
+};
 
 async function weightsOf(model: CausalLM): Promise<string> {
   const hash = createHash("sha256");
@@ -80,15 +72,31 @@ async function weightsOf(model: CausalLM): Promise<string> {
   return hash.digest("hex");
 }
 
-function readTables(stored: ReturnType<typeof openSafetensors>, sets: Record<string, Preferences>) {
-  return Object.fromEntries(Object.keys(sets).map((set) => [set, toFloat32(stored.get(set)) as Table]));
+/** What the file holds; undefined where there is none, or its answers are to other questions. */
+function readAnswers(weights: string, options: ReferenceOptions): Tables | undefined {
+  const { file, sets } = options;
+  if (file === undefined || !existsSync(file)) return undefined;
+  const stored = openSafetensors(file);
+  try {
+    if (stored.metadata.key !== keyOf(weights, options)) return undefined;
+    return Object.fromEntries(Object.keys(sets).map((set) => [set, toFloat32(stored.get(set)) as Table]));
+  } finally {
+    stored.close();
+  }
 }
 
-async function askAll(model: CausalLM, { score, sets }: ReferenceOptions): Promise<Record<string, Table>> {
+async function keepAnswers(file: string, key: string, tables: Tables): Promise<void> {
+  const tensors = Object.entries(tables).map(
+    ([set, data]) => [set, { shape: [data.length / 2, 2], dtype: "F32" as const, data }] as const,
+  );
+  await writeSafetensors(file, new Map(tensors), { key });
+}
+
+async function askAll(model: CausalLM, { score, sets }: ReferenceOptions): Promise<Tables> {
   const all = Object.values(sets).reduce((sum, { pairs }) => sum + pairs, 0);
   const bar = progressBar("asking the reference", all, { unit: "pairs" });
   let done = 0;
-  const tables: Record<string, Table> = {};
+  const tables: Tables = {};
   for (const [set, preferences] of Object.entries(sets)) {
     const table = new Float32Array(2 * preferences.pairs);
     for (let n = 0; n < preferences.perEpoch; n++) {
@@ -113,7 +121,7 @@ async function askAll(model: CausalLM, { score, sets }: ReferenceOptions): Promi
 export const filled = ({ pairs }: PreferenceBatch): Int32Array => pairs.filter((pair) => pair >= 0);
 
 const fromTables =
-  (tables: Record<string, Table>): Reference["of"] =>
+  (tables: Tables): Reference["of"] =>
   (set, batch) => {
     const pairs = filled(batch);
     const side = (at: 0 | 1) => Tensor.from(Float32Array.from(pairs, (pair) => tables[set][2 * pair + at]));
