@@ -6,15 +6,20 @@ import { noGrad, scope, Tensor, type Tokenizer } from "../../framework/index.ts"
 import { progressBar } from "../../framework/run/index.ts";
 
 /** The data's token shards, with a bar where they must be made. */
-export async function tokenized(path: string, tokenizer: Tokenizer, options: TokenizeOptions): Promise<Shards> {
+export const tokenized = (path: string, tokenizer: Tokenizer, options: TokenizeOptions): Promise<Shards> =>
+  withTokenizingBar((onProgress) => tokenizeDataset(path, tokenizer, { ...options, onProgress }));
+
+/** Shows how far what `make` tokenizes has come. */
+export async function withTokenizingBar<T>(
+  make: (onProgress: (progress: TokenizeProgress) => void) => Promise<T>,
+): Promise<T> {
   let bar: ReturnType<typeof progressBar> | undefined;
-  const onProgress = ({ bytes, totalBytes }: TokenizeProgress) => {
+  const made = await make(({ bytes, totalBytes }) => {
     bar ??= progressBar("tokenizing", totalBytes);
     bar.update(bytes);
-  };
-  const shards = await tokenizeDataset(path, tokenizer, { ...options, onProgress });
+  });
   bar?.finish();
-  return shards;
+  return made;
 }
 
 /** What was read, with all that was left out or cut. */
