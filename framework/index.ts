@@ -7,7 +7,13 @@ export { type GradcheckOptions, gradcheck } from "./autograd/gradcheck.ts";
 export { noGrad } from "./autograd/graph.ts";
 export { type OpDefinition, op } from "./autograd/op.ts";
 export * from "./device/errors.ts";
-export { CausalLM, type ForwardOptions, type LossOptions, type Tokens } from "./model/causalLM.ts";
+export {
+  CausalLM,
+  type ForwardOptions,
+  type LogProbsOptions,
+  type LossOptions,
+  type Tokens,
+} from "./model/causalLM.ts";
 export { type ModelConfig, modelConfig, presets } from "./model/config.ts";
 export type { GeneratedToken, GenerateOptions } from "./model/generate.ts";
 export { loadModel, saveModel } from "./model/load.ts";
@@ -18,6 +24,7 @@ export { arange, ones, rand, randn, tensor, zeros } from "./ops/create.ts";
 export { embedding, gather, indexSelect, scatterAdd, select } from "./ops/gather.ts";
 export { linear, packedLinear } from "./ops/linear.ts";
 export { linearCrossEntropy } from "./ops/linearCrossEntropy.ts";
+export { type LinearLogProbsOptions, linearLogProbs } from "./ops/linearLogProbs.ts";
 export { matmul } from "./ops/matmul.ts";
 export { layerNorm, rmsNorm } from "./ops/norm.ts";
 export * from "./ops/pointwise.ts";

@@ -4,6 +4,7 @@ import { Linear, Module, type Placement } from "../nn/index.ts";
 import { documentSpans } from "../ops/attention.ts";
 import { linear } from "../ops/linear.ts";
 import { linearCrossEntropy } from "../ops/linearCrossEntropy.ts";
+import { linearLogProbs } from "../ops/linearLogProbs.ts";
 import { scope, unscoped } from "../tensor/scope.ts";
 import { showShape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
@@ -24,10 +25,13 @@ export interface ForwardOptions {
   cache?: KVCache;
 }
 
-export interface LossOptions extends ForwardOptions {
-  reduction?: "mean" | "sum";
+export interface LogProbsOptions extends ForwardOptions {
   /** What the gradients come multiplied by; an optimizer of f16 precision settles it (`optimizer.gradientScale`). */
   gradientScale?: Tensor;
+}
+
+export interface LossOptions extends LogProbsOptions {
+  reduction?: "mean" | "sum";
 }
 
 /** A decoder with its output layer: a causal language model. */
@@ -98,6 +102,18 @@ export class CausalLM extends Module {
       reduction: options.reduction,
       gradientScale: options.gradientScale,
     });
+  }
+
+  /**
+   * Log-probability of each position's label, f32 [B, T]: what preference losses and policy gradients are made of.
+   * @param labels i32 [B, T], each position's own target (already shifted), −100 where none counts, which gives 0
+   */
+  logProbs(tokens: Tokens, labels: Tokens, options: LogProbsOptions = {}): Tensor {
+    const h = this.hidden(tokens, options);
+    const target = this.onDevice(labels, "labels");
+    const { gradientScale } = options;
+    const rows = h.reshape(-1, this.config.hidden_size);
+    return linearLogProbs(rows, this.head, target.reshape(-1), { gradientScale }).reshape(target.shape);
   }
 
   /** Token ids one by one; see {@link GenerateOptions}. */

@@ -34,6 +34,17 @@ describe("a small model", () => {
     cache.dispose();
   });
 
+  test("its labels' log-probabilities are those of its logits, and their sum minus its loss", async () => {
+    const labels = [[2, 3, 4, -100, 6, 49]];
+    const found = noGrad(() => model.logProbs(tokens, labels));
+    expect(found.shape).toEqual([1, 6]);
+    const logits = (await noGrad(() => model.forward(tokens).logSoftmax()).tolist()) as number[][][];
+    const expected = labels[0].map((label, t) => (label === -100 ? 0 : logits[0][t][label]));
+    expect(worst(await found.data(), expected)).toBeLessThan(1e-5);
+    const loss = noGrad(() => model.loss(tokens, labels, { reduction: "sum" }));
+    expect(await found.sum().item()).toBeCloseTo(-(await loss.item()), 4);
+  });
+
   test("packed documents do not see each other", async () => {
     const { Tensor } = await import("../../framework/tensor/tensor.ts");
     const segments = Tensor.from(Int32Array.of(0, 0, 0, 1, 1, 1), { shape: [1, 6] });
