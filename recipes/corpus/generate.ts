@@ -19,6 +19,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { sftConversations, sftHeldout } from "./chat/sft.ts";
 import { arithmeticDocuments, dialogueDocuments, factDocuments, openingDocuments } from "./documents.ts";
 import { heldout } from "./heldout.ts";
 import { randomStream } from "./random.ts";
@@ -43,6 +44,8 @@ export function pretrainDocuments(): string[] {
 export const corpusFiles = (): Record<string, string> => ({
   "pretrain.jsonl": jsonl(pretrainDocuments().map((text) => ({ text }))),
   "heldout.jsonl": jsonl(heldout()),
+  "sft.jsonl": jsonl(sftConversations()),
+  "sft.heldout.jsonl": jsonl(sftHeldout()),
 });
 
 /** Writes beside the file and renames, so that a full disk leaves the old file as it was. */
