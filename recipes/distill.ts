@@ -8,7 +8,7 @@
 import { join } from "node:path";
 import { stepBatches } from "../framework/data/ahead.ts";
 import { type Batch, openBatches, tokenBytes } from "../framework/data/batches.ts";
-import { type CausalLM, init, manualSeed, noGrad, optim, saveModel } from "../framework/index.ts";
+import { type CausalLM, init, manualSeed, noGrad, optim, saveModel, scope } from "../framework/index.ts";
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
@@ -146,8 +146,7 @@ await main(async () => {
       learningRate,
       clip: train.clip,
     });
-  if (done === 0)
-    await tuneStep(train.tune, () => Object.values(stepOn([batches.at(0)], 1)).forEach((t) => t.dispose()));
+  if (done === 0) await tuneStep(train.tune, () => scope(() => void stepOn([batches.at(0)], 1)));
   if (done === 0) run.log({ step: 0, ...(await evaluate(0)) });
   const aftermath = new Aftermath(run, {
     optimizer,

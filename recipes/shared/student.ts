@@ -15,8 +15,7 @@ interface Teacher {
 }
 
 /**
- * The model of a folder, or a dense one of random weights with the teacher's vocabulary: heads of the teacher's size, and
- * where a size is 0, half the teacher's.
+ * The model of a folder, or a dense one of random weights with the teacher's vocabulary; where a size is 0, it is half the teacher's.
  * @throws BaseError where the student has another tokenizer or vocabulary than the teacher; ModelConfigError where sizes do not fit
  */
 export async function openStudent(
