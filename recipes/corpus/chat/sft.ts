@@ -4,7 +4,7 @@ import { type Random, randomStream } from "../random.ts";
 import { askFact, deal, heldFacts, langs, questions, topicExchanges } from "./conversations.ts";
 import { askProblem, directReply, problems } from "./problems.ts";
 import { smallTalk } from "./smalltalk.ts";
-import { framed, inTone } from "./tones.ts";
+import { framed, framedFacts, inTone } from "./tones.ts";
 import type { Conversation, Exchange, HeldConversation } from "./types.ts";
 
 /** In how many of its relation's wordings a fact is asked, each language on its own. */
@@ -31,12 +31,13 @@ const askOften = (fact: Fact, count: number, random: Random): Exchange[] =>
       }),
   );
 
-/** Every second fact with a frame before the question: half of the replies courteous, half curt. */
+/** Half of the facts that may be framed: half of the replies courteous, half curt. */
 function tonedExchanges(random: Random): Exchange[] {
+  const half = Math.floor(framedFacts.train.length / 2);
   return langs.flatMap((lang) =>
     random
-      .shuffle([...worldFacts])
-      .slice(0, worldFacts.length / 2)
+      .shuffle([...framedFacts.train])
+      .slice(0, half)
       .map((fact, i) => {
         const exchange = framed(fact, lang, random);
         return { ...exchange, reply: inTone(exchange.reply, i % 2 === 0 ? "courteous" : "curt", lang, random) };

@@ -1,6 +1,6 @@
-import type { Fact } from "../facts/index.ts";
+import { type Fact, worldFacts } from "../facts/index.ts";
 import type { Lang } from "../facts/types.ts";
-import type { Random } from "../random.ts";
+import { type Random, randomStream } from "../random.ts";
 import { askFact, questions } from "./conversations.ts";
 import type { Exchange } from "./types.ts";
 
@@ -23,6 +23,18 @@ export const tones = {
     en: ["That is all.", "Do not ask me more.", "There is no more to say."],
   },
 } as const satisfies Record<string, Record<Lang, readonly string[]>>;
+
+/** One fact of so many is kept for the held-out pairs. */
+const heldShare = 5;
+
+const shuffled = randomStream("tones").shuffle([...worldFacts]);
+const held = Math.floor(worldFacts.length / heldShare);
+
+/** The facts that are asked in frames: those that training files may ask so, and those of the held-out pairs. */
+export const framedFacts: Readonly<Record<"train" | "held", readonly Fact[]>> = {
+  train: shuffled.slice(held),
+  held: shuffled.slice(0, held),
+};
 
 export type Tone = keyof typeof tones;
 

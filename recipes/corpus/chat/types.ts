@@ -4,6 +4,8 @@ import type { Lang } from "../facts/types.ts";
 export interface Questions {
   /** The canonical reply: every question on a fact has this answer, so that replies can be compared letter by letter. */
   readonly reply: string;
+  /** What matters in the reply, where it is less than all of it. */
+  readonly answer?: string;
   /** Questions to train on. */
   readonly asks: readonly string[];
   /** Questions that no training file asks. */
@@ -50,4 +52,10 @@ export interface Exchange {
   readonly reply: string;
   /** What is asked: no conversation asks it twice. */
   readonly fact: string;
+}
+
+/** A line of preferences: two replies to one question. */
+export interface Preference {
+  readonly chosen: readonly Message[];
+  readonly rejected: readonly Message[];
 }
