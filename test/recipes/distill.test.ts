@@ -24,7 +24,7 @@ const flags = (dir: string, ...more: string[]) => {
     teacher: join(home, "teacher"),
     "data.path": conversations,
     "data.heldOut": conversations,
-    "data.seqLen": 32,
+    "data.seqLen": 64,
     "data.valShare": 0.1,
     "train.batchSize": 2,
     "train.steps": 10,
@@ -55,8 +55,11 @@ test(
     const sizes = JSON.parse(readFileSync(join(home, "distilled/config.json"), "utf8"));
     expect([sizes.hidden_size, sizes.num_hidden_layers, sizes.intermediate_size]).toEqual([16, 1, 32]);
     const lines = metrics("distilled");
-    expect(lines[1]).toMatchObject({ ce: expect.any(Number), kl: expect.any(Number) });
-    expect(lines[10]).toMatchObject({ valLoss: expect.any(Number), exactMatch: expect.any(Number) });
+    for (const [at, names] of [
+      [1, ["ce", "kl"]],
+      [10, ["valLoss", "exactMatch"]],
+    ] as const)
+      for (const name of names) expect(typeof lines[at][name]).toBe("number");
     expect(lines[10].kl as number).toBeLessThan(lines[1].kl as number);
     await interrupted(flags("killed-student"), "killed-student", 6, "SIGKILL", "distill.ts");
     expect((await recipe("distill.ts", ["--resume", join(home, "killed-student")])).code).toBe(0);
