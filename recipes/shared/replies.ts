@@ -1,4 +1,7 @@
 /** Questions to a model in batches, greedily, and how many replies are right. */
+import { parseConversation } from "../../framework/data/conversations.ts";
+import { documents, parseLine } from "../../framework/data/documents.ts";
+import { DataError, resolveFiles } from "../../framework/data/files.ts";
 import type { CausalLM, Tokenizer } from "../../framework/index.ts";
 import { applyChatTemplate, type ChatMessage } from "../../framework/text/chat.ts";
 
@@ -22,6 +25,28 @@ export interface AskOptions {
   openThinking?: boolean;
   /** Called with the number of questions answered so far. */
   onProgress?: (done: number) => void;
+}
+
+/**
+ * The conversations of a held-out file, each without its last message, which is the reply that is expected.
+ * @param path none where it is empty
+ * @throws DataError as `parseConversation` does, and where a conversation does not end with a reply
+ */
+export async function readQuestions(path: string): Promise<Question[]> {
+  const questions: Question[] = [];
+  if (path === "") return questions;
+  for await (const { text, file, line } of documents(resolveFiles(path), { stage: "conversations" })) {
+    const where = `${file}:${line}`;
+    const value = parseLine(text, where, "conversations");
+    const { conversation } = parseConversation(value, where);
+    const messages = conversation.messages.slice(0, -1);
+    const { content: reply, role } = conversation.messages.at(-1)!;
+    if (role !== "assistant" || messages.length === 0)
+      throw new DataError(`${where}: expected a conversation that ends with the assistant's reply`);
+    const { answer, kind } = value as { answer?: string; kind?: string };
+    questions.push({ messages, tools: conversation.tools, reply, answer, kind });
+  }
+  return questions;
 }
 
 /** The ids of a conversation up to where the assistant replies. */
