@@ -18,7 +18,7 @@ import { type DistillationOptions, distillation } from "./shared/distillation.ts
 import { askAll, exactMatch, readQuestions, spread } from "./shared/replies.ts";
 import { Aftermath, fixedKeys, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
 import { openStudent } from "./shared/student.ts";
-import { heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
+import { dataSummary, heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
 
 const corpus = (name: string) => join(import.meta.dirname, "corpus", name);
 
@@ -131,7 +131,7 @@ await main(async () => {
   if (run.resumed) restore(run.resumed, student, optimizer, shards.key);
   const tokensPerStep = train.batchSize * train.accumulate * data.seqLen;
   const passes = ((total * train.accumulate) / batches.perEpoch).toFixed(1);
-  run.print(`${shards.summary()}; ${questions.length} held-out questions`);
+  run.print(`${dataSummary(shards)}; ${questions.length} held-out questions`);
   run.print(
     `a student of ${student.numParameters()} parameters, ${config.distill.alpha === 1 ? "without its teacher" : "a teacher"} of ${teacher.numParameters()}`,
   );

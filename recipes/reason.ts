@@ -17,7 +17,7 @@ import { openBase } from "./shared/base.ts";
 import { followsTemplate, isRight, tagIds, tagWeights } from "./shared/reasoning.ts";
 import { askAll, readQuestions, spread } from "./shared/replies.ts";
 import { Aftermath, fixedKeys, inherited, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
-import { heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
+import { dataSummary, heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
 
 const corpus = (name: string) => join(import.meta.dirname, "corpus", name);
 
@@ -115,7 +115,7 @@ await main(async () => {
   if (run.resumed) restore(run.resumed, model, optimizer, shards.key);
   const tokensPerStep = train.batchSize * train.accumulate * data.seqLen;
   const passes = ((total * train.accumulate) / batches.perEpoch).toFixed(1);
-  run.print(`${shards.summary()}; ${questions.length} held-out questions`);
+  run.print(`${dataSummary(shards)}; ${questions.length} held-out questions`);
   run.print(
     `${total} steps of ${tokensPerStep} tokens: ${passes} passes over the data; ${model.numParameters()} parameters`,
   );
