@@ -14,7 +14,7 @@ import { restore, snapshot, type TrainingState } from "../framework/model/state.
 import { measureRates } from "../framework/ops/measure.ts";
 import { configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
 import { openBase } from "./shared/base.ts";
-import { type DistillationOptions, distillation } from "./shared/distillation.ts";
+import { type DistillationOptions, distillation, nextTokens } from "./shared/distillation.ts";
 import { askAll, exactMatch, readQuestions, spread } from "./shared/replies.ts";
 import { Aftermath, fixedKeys, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
 import { openStudent } from "./shared/student.ts";
@@ -59,7 +59,11 @@ const schema = {
       min: 0,
       max: 1,
     }),
-    temperature: key(2, "flattens both distributions where they are compared", { min: 0.01 }),
+    temperature: key(1, "flattens both distributions where they are compared", { min: 0.01 }),
+    prompts: key(
+      true,
+      "the teacher teaches all tokens of a conversation; false: the assistant's alone, as the labels do",
+    ),
   },
   train: trainKeys({ epochs: 12, learningRate: 3e-3, warmup: 20 }),
   eval: {
@@ -140,9 +144,9 @@ await main(async () => {
   tokenizer.save(run.dir);
   const { flops: peakFlops } = await measureRates();
   const done = run.resumed?.step ?? 0;
-  const options = { ...config.distill, gradientScale };
+  const options = { ...config.distill, gradientScale, seqLen: data.seqLen, pad: rows.pad };
   const stepOn = (parts: Batch[], learningRate: number) =>
-    learn(optimizer, parts, (part) => lossOf(student, teacher, part, data.seqLen, options), {
+    learn(optimizer, parts, (part) => lossOf(student, teacher, part, options), {
       learningRate,
       clip: train.clip,
     });
@@ -192,14 +196,27 @@ await main(async () => {
   }
 });
 
-/** α · cross-entropy + (1 − α) · T² · KL(teacher‖student), over the tokens that the assistant wrote; α 1 does without the teacher. */
-function lossOf(student: CausalLM, teacher: CausalLM, batch: Batch, seqLen: number, options: DistillationOptions) {
+/**
+ * α · cross-entropy + (1 − α) · T² · KL(teacher‖student): the first over the assistant's tokens, the second over all, or the same. α 1 does
+ * without the teacher.
+ */
+function lossOf(
+  student: CausalLM,
+  teacher: CausalLM,
+  batch: Batch,
+  { seqLen, pad, alpha, temperature, prompts, gradientScale }: LossOptions,
+) {
   const { tokens, labels, segments, positions } = upload(batch, seqLen);
   const placed = { segments, positions };
-  if (options.alpha === 1) {
-    const { gradientScale } = options;
-    return { loss: student.loss(tokens, labels, { ...placed, gradientScale }) };
-  }
+  if (alpha === 1) return { loss: student.loss(tokens, labels, { ...placed, gradientScale }) };
   const taught = { hidden: noGrad(() => teacher.hidden(tokens, placed)), weight: teacher.head };
-  return distillation({ hidden: student.hidden(tokens, placed), weight: student.head }, taught, batch.labels, options);
+  const learnt = { hidden: student.hidden(tokens, placed), weight: student.head };
+  const options = { alpha, temperature, gradientScale, taught: prompts ? nextTokens(batch, pad) : undefined };
+  return distillation(learnt, taught, batch.labels, options);
+}
+
+interface LossOptions extends DistillationOptions {
+  seqLen: number;
+  pad: number;
+  prompts: boolean;
 }

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gradcheck, noGrad, scope, Tensor } from "../../framework/index.ts";
-import { distillation } from "../../recipes/shared/distillation.ts";
+import { distillation, nextTokens } from "../../recipes/shared/distillation.ts";
 import { gpu, input, leftBehind, worst } from "../ops/support.ts";
 
 interface Reference {
@@ -60,6 +60,27 @@ test("passes gradcheck in hidden states and output layer, by pieces", async () =
   const options = { alpha: 0.4, temperature: 1.5 };
   const loss = (hidden: Tensor, weight: Tensor) => distillation({ hidden, weight }, teacher, labels, options).loss;
   await gradcheck(loss, [student.hidden, student.weight]);
+});
+
+test("taught rows without a label count in KL alone", async () => {
+  const { student, teacher } = pair(5);
+  const [labels, taught] = [Int32Array.of(-100, 3, -100, -100, 6), Int32Array.of(2, 3, -100, 1, 6)];
+  const options = { alpha: 0.4, temperature: 1.5 };
+  const figures = async (l: Int32Array, t?: Int32Array) => {
+    const { ce, kl } = distillation(student, teacher, l, { ...options, taught: t });
+    return [await ce.item(), await kl.item()];
+  };
+  const [both, labelled, all] = [await figures(labels, taught), await figures(labels), await figures(taught)];
+  expect(both[0]).toBeCloseTo(labelled[0], 5);
+  expect(both[1]).toBeCloseTo(all[1], 5);
+  const loss = (hidden: Tensor, weight: Tensor) =>
+    distillation({ hidden, weight }, teacher, labels, { ...options, taught }).loss;
+  await gradcheck(loss, [student.hidden, student.weight]);
+});
+
+test("a teacher has something to say where its document goes on", () => {
+  const batch = { tokens: Int32Array.of(5, 6, 7, 8, 9, 0, 0), positions: Int32Array.of(0, 1, 2, 0, 1, 0, 1) };
+  expect([...nextTokens(batch, 0)]).toEqual([6, 7, -100, 9, -100, -100, -100]);
 });
 
 test("multiplies gradients by the scale, not the loss", async () => {
