@@ -55,7 +55,7 @@ const schema = {
     ),
   },
   distill: {
-    alpha: key(0.3, "share of the data's labels in the loss, the rest is the teacher's; 1: no teacher", {
+    alpha: key(0.5, "share of the data's labels in the loss, the rest is the teacher's; 1: no teacher", {
       min: 0,
       max: 1,
     }),
@@ -65,7 +65,7 @@ const schema = {
       "the teacher teaches all tokens of a conversation; false: the assistant's alone, as the labels do",
     ),
   },
-  train: trainKeys({ epochs: 12, learningRate: 3e-3, warmup: 20 }),
+  train: trainKeys({ epochs: 8, learningRate: 3e-3, warmup: 20 }),
   eval: {
     every: count(200, "steps between evaluations; 0: only at the end", 0),
     batches: count(16, "batches of the validation loss"),

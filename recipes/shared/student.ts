@@ -34,7 +34,7 @@ export async function openStudent(
 
 function studentConfig(teacher: ModelConfig, sizes: StudentSizes): Partial<ModelConfig> {
   const half = (name: keyof StudentSizes) => sizes[name] || Math.max(1, Math.floor(teacher[name] / 2));
-  const { model_type, vocab_size, max_position_embeddings, rms_norm_eps, rope_theta, rope_scaling } = teacher;
+  const { vocab_size, max_position_embeddings, rms_norm_eps, rope_theta, rope_scaling } = teacher;
   const names = [
     "hidden_size",
     "num_hidden_layers",
@@ -43,7 +43,8 @@ function studentConfig(teacher: ModelConfig, sizes: StudentSizes): Partial<Model
     "intermediate_size",
   ] as const;
   return {
-    ...{ model_type, vocab_size, max_position_embeddings, rms_norm_eps, rope_theta, rope_scaling },
+    model_type: teacher.model_type === "llama" ? "llama" : "qwen3",
+    ...{ vocab_size, max_position_embeddings, rms_norm_eps, rope_theta, rope_scaling },
     ...Object.fromEntries(names.map((each) => [each, half(each)])),
     tie_word_embeddings: teacher.tie_word_embeddings,
   };

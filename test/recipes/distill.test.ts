@@ -1,6 +1,7 @@
 import { beforeAll, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { testGpu } from "../kernels/launch.ts";
 import { bytesOf, curve, home, interrupted, metrics, recipe, small } from "./support.ts";
 
 const LONG = 120_000;
@@ -60,7 +61,7 @@ test(
       [10, ["valLoss", "exactMatch"]],
     ] as const)
       for (const name of names) expect(typeof lines[at][name]).toBe("number");
-    expect(lines[10].kl as number).toBeLessThan(lines[1].kl as number);
+    expect(lines[10].ce as number).toBeLessThan(lines[1].ce as number);
     await interrupted(flags("killed-student"), "killed-student", 6, "SIGKILL", "distill.ts");
     expect((await recipe("distill.ts", ["--resume", join(home, "killed-student")])).code).toBe(0);
     expect(curve("killed-student")).toEqual(curve("distilled"));
@@ -79,6 +80,20 @@ test(
     const on = await recipe("distill.ts", flags("on", "--from", join(home, "alone"), "--train.steps", "2"));
     expect(on.code).toBe(0);
     expect(metrics("on")[0].valLoss).toBe(metrics("alone")[4].valLoss);
+  },
+  LONG,
+);
+
+test.skipIf(!(await testGpu()).target.f16)(
+  "in f16 the student learns much the same",
+  async () => {
+    const { code, text } = await recipe("distill.ts", flags("half-student", "--train.precision", "f16"));
+    expect(text).not.toContain("error");
+    expect(code).toBe(0);
+    const [half, whole] = [metrics("half-student"), metrics("distilled")];
+    for (const name of ["kl", "gradNorm"])
+      expect(Math.abs((half[2][name] as number) / (whole[2][name] as number) - 1)).toBeLessThan(0.02);
+    expect(Math.abs((half[10].valLoss as number) / (whole[10].valLoss as number) - 1)).toBeLessThan(0.02);
   },
   LONG,
 );
