@@ -12,7 +12,7 @@ import { type CausalLM, init, manualSeed, noGrad, optim, saveModel, scope } from
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
-import { configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
+import { ConfigError, configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
 import { openBase } from "./shared/base.ts";
 import { type DistillationOptions, distillation, nextTokens } from "./shared/distillation.ts";
 import { askAll, exactMatch, readQuestions, spread } from "./shared/replies.ts";
@@ -65,7 +65,7 @@ const schema = {
       "the teacher teaches all tokens of a conversation; false: the assistant's alone, as the labels do",
     ),
   },
-  train: trainKeys({ epochs: 8, learningRate: 3e-3, warmup: 20 }),
+  train: trainKeys({ epochs: 6, learningRate: 3e-3, warmup: 20 }),
   eval: {
     every: count(200, "steps between evaluations; 0: only at the end", 0),
     batches: count(16, "batches of the validation loss"),
@@ -95,6 +95,8 @@ await main(async () => {
     fixed: [...fixedKeys, "teacher", "distill"],
   });
   const { train, data, seed } = config;
+  if (config.from && Object.values(config.model).some(Boolean))
+    throw new ConfigError("--model: the student that --from names has its sizes; leave one of the two out");
   await init({ verbose: true });
   const run = await Run.open<TrainingState["meta"]>(config);
   const { model: teacher, tokenizer } = await openBase(config.teacher, { flag: "--teacher" });

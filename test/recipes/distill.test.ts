@@ -114,6 +114,7 @@ test(
       /--teacher: there is no out\/sft; make it with: bun recipes\/sft\.ts/,
     );
     await fails(flags("bad", "--model.num_attention_heads", "3"), /model config: /);
+    await fails(flags("bad", "--from", "x", "--model.hidden_size", "8"), /--model: the student that --from names/);
     await fails(["--resume", join(home, "distilled"), "--distill.temperature", "4"], /distill\.temperature/);
   },
   LONG,
