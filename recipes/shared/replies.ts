@@ -3,7 +3,8 @@ import { parseConversation } from "../../framework/data/conversations.ts";
 import { documents, parseLine } from "../../framework/data/documents.ts";
 import { DataError, resolveFiles } from "../../framework/data/files.ts";
 import type { CausalLM, Tokenizer } from "../../framework/index.ts";
-import { applyChatTemplate, type ChatMessage } from "../../framework/text/chat.ts";
+import type { ChatMessage } from "../../framework/text/chat.ts";
+import { encodeChat } from "../../framework/text/encodeChat.ts";
 
 /** A conversation up to the reply, and the reply that is expected. */
 export interface Question {
@@ -49,15 +50,12 @@ export async function readQuestions(path: string): Promise<Question[]> {
   return questions;
 }
 
-/** The ids of a conversation up to where the assistant replies. */
+/** The ids of a conversation up to where the assistant replies. Special tokens that a message only spells stay text. */
 export const promptIds = (
   tokenizer: Tokenizer,
   { messages, tools }: Pick<Question, "messages" | "tools">,
   openThinking = false,
-): number[] =>
-  tokenizer.encode(applyChatTemplate(tokenizer, messages, { tools, addGenerationPrompt: true, openThinking }), {
-    addSpecialTokens: false,
-  });
+): number[] => [...encodeChat(tokenizer, messages, { tools, addGenerationPrompt: true, openThinking }).ids];
 
 /** The model's reply to each question, without the end token; tags such as `<think>` stay. */
 export async function askAll(
