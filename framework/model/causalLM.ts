@@ -32,6 +32,8 @@ export interface LogProbsOptions extends ForwardOptions {
 
 export interface LossOptions extends LogProbsOptions {
   reduction?: "mean" | "sum";
+  /** f32 [B, T]: what each position's loss is multiplied by; the mean stays that over labels. */
+  weights?: Tensor;
 }
 
 /** A decoder with its output layer: a causal language model. */
@@ -100,6 +102,7 @@ export class CausalLM extends Module {
     const target = this.onDevice(labels, "labels");
     return linearCrossEntropy(h.reshape(-1, this.config.hidden_size), this.head, target.reshape(-1), {
       reduction: options.reduction,
+      rowWeights: options.weights?.reshape(-1),
       gradientScale: options.gradientScale,
     });
   }
@@ -141,7 +144,8 @@ export class CausalLM extends Module {
     this.table.dispose();
   }
 
-  private get head(): Tensor {
+  /** The output layer's weight [V, hidden]: the embedding's where they are tied. */
+  get head(): Tensor {
     return this.lm_head?.weight ?? this.model.embed_tokens.weight;
   }
 

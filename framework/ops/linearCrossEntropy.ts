@@ -1,4 +1,5 @@
 import { op } from "../autograd/op.ts";
+import { expectShape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { elementwise, fill, updateInPlace } from "./elementwise.ts";
 import { byPieces, expectOutputLayer, type OutputLayer } from "./outputLayer.ts";
@@ -19,17 +20,20 @@ export function linearCrossEntropy(
   x: Tensor,
   weight: Tensor,
   labels: Tensor,
-  { ignoreIndex = -100, reduction = "mean", gradientScale }: LinearCrossEntropyOptions = {},
+  { ignoreIndex = -100, reduction = "mean", rowWeights, gradientScale }: LinearCrossEntropyOptions = {},
 ): Tensor {
   const layer = { x, weight, labels, ignore: ignoreIndex };
   const wanted = expectOutputLayer("linearCrossEntropy", layer, gradientScale);
-  return fused(layer, gradientScale, reduction, wanted);
+  if (rowWeights) expectShape("linearCrossEntropy", "rowWeights", rowWeights.shape, [x.shape[0]]);
+  return fused(layer, { gradientScale, rowWeights }, reduction, wanted);
 }
 
 export interface LinearCrossEntropyOptions {
   /** Labels that do not count; −100 by default. */
   ignoreIndex?: number;
   reduction?: "mean" | "sum";
+  /** f32 [N]: what each row's loss is multiplied by. The mean stays that over rows that count, whatever their weights. */
+  rowWeights?: Tensor;
   /** One f32 on the device that all gradients of this loss come multiplied by, so that small ones survive in f16. */
   gradientScale?: Tensor;
 }
@@ -37,7 +41,7 @@ export interface LinearCrossEntropyOptions {
 const fused = op("linearCrossEntropy", {
   value(
     layer: OutputLayer,
-    gradientScale: Tensor | undefined,
+    { gradientScale, rowWeights }: Pick<LinearCrossEntropyOptions, "gradientScale" | "rowWeights">,
     reduction: "mean" | "sum",
     wanted: { x: boolean; weight: boolean },
   ) {
@@ -46,7 +50,8 @@ const fused = op("linearCrossEntropy", {
     const losses = Tensor.empty([rows], "f32", "linearCrossEntropy.losses");
     const lse = Tensor.empty([rows], "f32", "linearCrossEntropy.lse");
     const scale = lossScale(labels, ignore, reduction);
-    const slope = gradientScale ? mul(scale, gradientScale) : scale;
+    const scaled = gradientScale ? mul(scale, gradientScale) : scale;
+    const slope = rowWeights ? mul(rowWeights, scaled) : scaled;
     const dx = wanted.x ? Tensor.empty(x.shape, x.dtype, "linearCrossEntropy.dx") : undefined;
     const dweight = wanted.weight ? Tensor.empty(weight.shape, "f32", "linearCrossEntropy.dweight") : undefined;
     byPieces(layer, lse, (piece) => {
@@ -54,7 +59,7 @@ const fused = op("linearCrossEntropy", {
       if (dx || dweight) piece.gradient(slope, { dx, dweight });
     });
     if (dweight && rows === 0) fill(dweight, 0);
-    return { y: mul(sum(losses), scale), saved: { dx, dweight } };
+    return { y: mul(sum(rowWeights ? mul(losses, rowWeights) : losses), scale), saved: { dx, dweight } };
   },
   gradient(dy, { dx, dweight }, { into }) {
     const target = into(1);

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { gradcheck } from "../../framework/autograd/gradcheck.ts";
 import { zeros } from "../../framework/ops/create.ts";
 import { linearCrossEntropy } from "../../framework/ops/linearCrossEntropy.ts";
+import { linearLogProbs } from "../../framework/ops/linearLogProbs.ts";
 import { matmul } from "../../framework/ops/matmul.ts";
 import { crossEntropy, logSoftmax, softmax } from "../../framework/ops/softmax.ts";
 import { Tensor } from "../../framework/tensor/tensor.ts";
@@ -94,6 +95,20 @@ describe("linearCrossEntropy", () => {
   });
   test("passes gradcheck", async () => {
     await gradcheck((x, w) => linearCrossEntropy(x, w, ints(1, -100, 0)), [input([3, 2], 1), input([4, 2], 2)]);
+  });
+  test("rowWeights multiply each row's loss, and not what the mean divides by", async () => {
+    const [x, w, labels] = [input([6, 4], 1), input([9, 4], 2), ints(1, -100, 0, 8, 8, 2)];
+    const weights = Tensor.from([1, 5, 10, 0, 0.5, 1]);
+    const losses = linearLogProbs(x, w, labels).neg().mul(weights);
+    const [mean, sum] = (["mean", "sum"] as const).map((reduction) =>
+      linearCrossEntropy(x, w, labels, { reduction, rowWeights: weights }),
+    );
+    expect(await sum.item()).toBeCloseTo(await losses.sum().item(), 5);
+    expect(await mean.item()).toBeCloseTo((await losses.sum().item()) / 5, 5);
+    await gradcheck((x, w) => linearCrossEntropy(x, w, labels, { rowWeights: weights }), [x, w]);
+    expect(() => linearCrossEntropy(x, w, labels, { rowWeights: zeros([5]) })).toThrow(
+      "linearCrossEntropy: rowWeights is [5], expected [6]",
+    );
   });
   test("names shapes that do not fit", () => {
     expect(() => linearCrossEntropy(zeros([2, 3]), zeros([5, 4]), ints(0, 0))).toThrow(

@@ -1,0 +1,202 @@
+/**
+ * Reasoning distillation: a model that answers at once learns to think first, from a larger model's (or a program's) traces,
+ * `<think>…</think><answer>…</answer>`. The loss is SFT's, with the four tags weighted: a reply without them is none.
+ * DeepSeek-AI 2025 (R1), arXiv:2501.12948, section 2.4; Wei et al. 2022 (chain of thought), arXiv:2201.11903.
+ *   bun recipes/reason.ts                                       from out/sft, the shipped traces of sums worked out digit by digit
+ *   bun recipes/reason.ts --from out/sft --data.path r1_mix_1024.jsonl --data.seqLen 1024 --train.learningRate 1e-5
+ */
+import { join } from "node:path";
+import { stepBatches } from "../framework/data/ahead.ts";
+import { type Batch, openBatches, tokenBytes } from "../framework/data/batches.ts";
+import { type CausalLM, init, type LossOptions, manualSeed, optim, saveModel, Tensor } from "../framework/index.ts";
+import { flopsPerToken } from "../framework/model/cost.ts";
+import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
+import { measureRates } from "../framework/ops/measure.ts";
+import { configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
+import { openBase } from "./shared/base.ts";
+import { followsTemplate, isRight, tagIds, tagWeights } from "./shared/reasoning.ts";
+import { askAll, readQuestions, spread } from "./shared/replies.ts";
+import { Aftermath, fixedKeys, inherited, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
+import { dataSummary, heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
+
+const corpus = (name: string) => join(import.meta.dirname, "corpus", name);
+
+const schema = {
+  from: key("out/sft", "model to start from: a run's folder, or a Hugging Face folder"),
+  data: {
+    path: key(
+      "",
+      "conversations whose replies are <think>…</think><answer>…</answer>, or have reasoning_content; formats as sft's; empty: the corpus that ships",
+    ),
+    heldOut: key(
+      "",
+      "conversations whose answer is asked for, never trained on; empty: the corpus' with its data, else none",
+    ),
+    seqLen: count(128, "tokens per row (the base's, where it is a run)", 2),
+    truncate: key("end", "what a conversation longer than a row loses", { choices: ["end", "start"] }),
+    valShare: key(0.02, "share of the conversations kept for the validation loss", { min: 0, max: 0.5 }),
+    onError: key("error", "what a bad line does", { choices: ["error", "skip"] }),
+    workers: key(
+      null,
+      "threads that tokenize (default: one less than the cores); 0: batches too are assembled without one",
+      { type: "number", min: 0, whole: true },
+    ),
+  },
+  reason: {
+    tagWeight: key(10, "what the loss of the four tags is multiplied by", { min: 0 }),
+  },
+  train: trainKeys({ epochs: 8, learningRate: 1e-3, warmup: 20 }),
+  eval: {
+    every: count(200, "steps between evaluations; 0: only at the end", 0),
+    batches: count(16, "batches of the validation loss"),
+    questions: count(
+      50,
+      "held-out questions asked at each evaluation; at the beginning and the end all are; 0: all always",
+      0,
+    ),
+    tokens: count(128, "tokens of a reply at most"),
+    temperature: key(0.7, "of the sampled replies", { min: 0 }),
+  },
+  sample: {
+    every: count(200, "steps between samples; 0: only at the end", 0),
+    count: count(4, "held-out questions to show"),
+  },
+  save: saveKeys(200),
+  seed: key(1, "of shuffle, dropout and sampled replies", { whole: true }),
+  run: runKeys("out/reason"),
+};
+
+await main(async () => {
+  const config = configure("reason", schema, {
+    about: "Teaches a model to think before it answers, from traces <think>…</think><answer>…</answer>.",
+    presets: "",
+    inherit: inherited,
+    examples: [
+      "bun recipes/reason.ts",
+      "bun recipes/reason.ts --from out/sft --data.path r1_mix_1024.jsonl --data.seqLen 1024 --train.learningRate 1e-5",
+      "bun recipes/reason.ts --resume",
+    ],
+    fixed: [...fixedKeys, "reason"],
+  });
+  const { train, data, seed, reason } = config;
+  await init({ verbose: true });
+  const run = await Run.open<TrainingState["meta"]>(config);
+  const { model, tokenizer } = await openBase(run.resumed ? run.dir : config.from);
+  model.model.checkpointing = train.checkpointing;
+  model.model.precision = train.precision;
+  const shards = await tokenized(data.path || corpus("reason.jsonl"), tokenizer, {
+    stage: "conversations",
+    maxLength: data.seqLen,
+    truncate: data.truncate,
+    onError: data.onError,
+    workers: data.workers ?? undefined,
+  });
+  const rows = {
+    batchSize: train.batchSize,
+    seqLen: data.seqLen,
+    heldOut: data.valShare,
+    seed,
+    pad: tokenizer.padTokenId ?? 0,
+    tokenBytes: tokenBytes(tokenizer),
+  };
+  const batches = openBatches(shards, rows);
+  const held = data.valShare > 0 ? openBatches(shards, { ...rows, split: "val" }) : undefined;
+  const questions = await readQuestions(data.heldOut || (data.path ? "" : corpus("reason.heldout.jsonl")));
+  const total = totalSteps(train, batches.perEpoch);
+  const tags = { ids: tagIds(tokenizer), weight: reason.tagWeight };
+
+  manualSeed(seed);
+  const optimizer = new optim.AdamW(model.namedParameters(), {
+    betas: [0.9, train.beta2],
+    weightDecay: train.weightDecay,
+    precision: train.precision,
+  });
+  const { gradientScale } = optimizer;
+  if (run.resumed) restore(run.resumed, model, optimizer, shards.key);
+  const tokensPerStep = train.batchSize * train.accumulate * data.seqLen;
+  const passes = ((total * train.accumulate) / batches.perEpoch).toFixed(1);
+  run.print(`${dataSummary(shards)}; ${questions.length} held-out questions`);
+  run.print(
+    `${total} steps of ${tokensPerStep} tokens: ${passes} passes over the data; ${model.numParameters()} parameters`,
+  );
+
+  tokenizer.save(run.dir);
+  const { flops: peakFlops } = await measureRates();
+  const done = run.resumed?.step ?? 0;
+  const stepOn = (parts: Batch[], learningRate: number) =>
+    learn(optimizer, parts, (part) => ({ loss: lossOf(model, part, tags, data.seqLen, { gradientScale }) }), {
+      learningRate,
+      clip: train.clip,
+    });
+  if (done === 0) await tuneStep(train.tune, () => stepOn([batches.at(0)], 1).loss.dispose());
+  if (done === 0) {
+    const before = await evaluate(0);
+    run.log({ step: 0, ...before });
+    if (questions.length)
+      run.print(
+        `the base, asked directly: ${(before.accuracy * 100).toFixed(1)}% of ${questions.length} answers are right`,
+      );
+  }
+  const aftermath = new Aftermath(run, {
+    optimizer,
+    tokensPerStep,
+    evaluate,
+    samples,
+    save: (step) => run.save(step, snapshot(model, optimizer, shards.key), () => saveModel(model, run.dir)),
+  });
+  const feed = stepBatches(shards, rows, { done, accumulate: train.accumulate, worker: data.workers !== 0 });
+  const rates = { learningRate: train.learningRate, total, warmup: train.warmup };
+  for await (const { step, batch } of run.steps(feed, {
+    total,
+    peakFlops,
+    flopsPerToken: flopsPerToken(model.config),
+  })) {
+    const learningRate = optim.learningRateAt(train.schedule, step - 1, rates);
+    await aftermath.after(step, stepOn(batch, learningRate), learningRate);
+  }
+  await aftermath.end();
+  run.finish({ next: `bun recipes/chat.ts --run ${run.dir}` });
+  shards.close();
+
+  /**
+   * Of held-out questions: the share of likeliest replies whose answer is right, and of sampled ones that follow the template.
+   * Before the first step the first is the base's, asked directly.
+   */
+  async function evaluate(step: number): Promise<Record<string, number>> {
+    const sumOf = (batch: Batch) => lossOf(model, batch, { ...tags, weight: 1 }, data.seqLen, { reduction: "sum" });
+    const losses = held ? await heldOutLoss(held, sumOf, config.eval.batches) : {};
+    if (questions.length === 0) return losses;
+    const asked = step === 0 || step === total ? questions : spread(questions, config.eval.questions);
+    const { tokens: maxNewTokens, temperature } = config.eval;
+    const likeliest = await askAll(model, tokenizer, asked, { maxNewTokens });
+    const drawn = await askAll(model, tokenizer, asked, { maxNewTokens, temperature, seed });
+    const share = (replies: string[], good: (reply: string, i: number) => boolean) =>
+      replies.filter(good).length / asked.length;
+    return {
+      ...losses,
+      accuracy: share(likeliest, (reply, i) => isRight(reply, asked[i])),
+      sampledAccuracy: share(drawn, (reply, i) => isRight(reply, asked[i])),
+      template: share(drawn, followsTemplate),
+    };
+  }
+
+  /** Some held-out questions with the model's replies. */
+  async function* samples() {
+    const shown = spread(questions, config.sample.count);
+    const replies = await askAll(model, tokenizer, shown, { maxNewTokens: config.eval.tokens });
+    for (const [i, { messages }] of shown.entries()) yield { prompt: messages.at(-1)!.content, text: replies[i] };
+  }
+});
+
+/** Σ w · −log p(next token) / n over the n tokens that the assistant wrote: w is 1, but `tags.weight` for the tags. */
+function lossOf(
+  model: CausalLM,
+  batch: Batch,
+  tags: { ids: ReadonlySet<number>; weight: number },
+  seqLen: number,
+  options: LossOptions = {},
+): Tensor {
+  const { tokens, labels, segments, positions } = upload(batch, seqLen);
+  const weights = Tensor.from(tagWeights(batch.labels, tags.ids, tags.weight), { shape: labels.shape });
+  return model.loss(tokens, labels, { segments, positions, weights, ...options });
+}
