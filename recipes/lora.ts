@@ -46,7 +46,7 @@ const schema = {
       "",
       "conversations whose last reply is asked for, never trained on; empty: the corpus' with its data, else none",
     ),
-    replay: count(2, "rows of the base's own data beside each step's, so that it forgets less; 0: none", 0),
+    replay: count(4, "rows of the base's own data beside each step's, so that it forgets less; 0: none", 0),
     basePath: key("", "the base's data for that; empty: the corpus' sft.jsonl with its data, else none"),
     baseHeldOut: key("", "questions that the base was trained for; empty: the corpus' with its data, else none"),
     seqLen: count(128, "tokens per row (the base's, where it is a run)", 2),
@@ -63,7 +63,7 @@ const schema = {
       },
     ),
   },
-  train: trainKeys({ epochs: 50, learningRate: 1e-2, warmup: 20, batchSize: 4 }),
+  train: trainKeys({ epochs: 45, learningRate: 1e-2, warmup: 20, batchSize: 4 }),
   eval: {
     every: count(200, "steps between evaluations; 0: only at the end", 0),
     batches: count(16, "batches of the validation loss"),

@@ -46,6 +46,7 @@ function flags(dir: string, from: string, ...more: string[]): string[] {
     "data.path": own,
     "data.heldOut": own,
     "data.basePath": base,
+    "data.replay": 2,
     "data.baseHeldOut": base,
     "data.seqLen": 48,
     "train.batchSize": 2,
