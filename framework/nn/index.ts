@@ -11,3 +11,4 @@ export {
   SwiGLU,
 } from "./layers.ts";
 export { adjoin, Module, parameter, StateDictError } from "./module.ts";
+export { type ExpertSizes, MoE } from "./moe.ts";
