@@ -53,7 +53,7 @@ export interface MatmulShape {
   bias: boolean;
   residual: boolean;
   /**
-   * `tiles`: entry i of the batch takes B's matrix `matrices[i]`, and is left out where that is 0xffffffff. `segments` (TN): matrix i is the
+   * `tiles`: entry i of the batch takes B's matrix `matrices[i]`; where that is 0xffffffff nothing is computed, and C is open. `segments` (TN): matrix i is the
    * product of rows `matrices[i]` to `matrices[i + 1]` of A and B, multiples of four; k is what to expect of them.
    */
   grouped: "" | "tiles" | "segments";

@@ -43,7 +43,7 @@ export class MoE extends Module {
   forward(x: Tensor, residual?: Tensor, norm?: RMSNorm, balance?: Tensor[]): Tensor {
     const rows = (t: Tensor) => t.reshape(-1, x.dim(-1));
     const h = rows(norm ? norm.forward(x) : x);
-    const routing = route(this.gate.forward(h), this.routing);
+    const routing = route(this.gate.forward(h), { ...this.routing, counted: balance !== undefined });
     balance?.push(balanceLoss(routing));
     const { plan, weights } = routing;
     const inner = this.experts.flatMap((e) => [e.gate_proj.weight, e.up_proj.weight]);

@@ -59,12 +59,16 @@ export function topK(x: Tensor, k: number): Tensor {
  * Routes tokens by softmax to the `choices` likeliest experts each, all in f32. No token is dropped. Shazeer et al. 2017, arXiv:1701.06538
  * @param logits    [T, experts], f32 or f16
  * @param normalise the weights of a token's experts sum to 1 (over their sum + 1e-20)
+ * @param counted   the balance loss is wanted (default)
  */
-export function route(logits: Tensor, { choices, normalise }: { choices: number; normalise: boolean }): Routing {
+export function route(
+  logits: Tensor,
+  { choices, normalise, counted = true }: { choices: number; normalise: boolean; counted?: boolean },
+): Routing {
   expectFloat("route", logits, "logits");
   const probabilities = softmax(cast(logits, "f32"));
   const index = topK(probabilities, choices);
-  const plan = planExperts(index, logits.shape[1]);
+  const plan = planExperts(index, logits.shape[1], { counted });
   if (normalise && choices === 1) return { probabilities, plan };
   const chosen = gather(probabilities, -1, index);
   const weights = normalise ? div(chosen, add(sum(chosen, -1, { keepdim: true }), 1e-20)) : chosen;
@@ -78,16 +82,20 @@ const LEAST_ROWS = 4;
 
 /**
  * Where each slot's row lies, expert by expert, tiles filled up with rows that count for nothing: a quarter of an expert's share at most on
- * average. Few rows that need no gradient stay where they are.
+ * average. Few rows that need neither gradient nor count stay where they are.
  * @param index u32 [T, choices], all below `experts`
  * @param tile  rows of a tile, a multiple of 4, or 1 for slots that stay; by the number of rows and the adapter where silent
  */
-export function planExperts(index: Tensor, experts: number, tile?: number): ExpertPlan {
+export function planExperts(
+  index: Tensor,
+  experts: number,
+  { tile, counted = false }: { tile?: number; counted?: boolean } = {},
+): ExpertPlan {
   const [tokens, choices] = index.shape;
   const slots = index.size;
   const fitting = 2 ** Math.floor(Math.log2(Math.max(1, slots / (4 * experts))));
   const rows = tile ?? Math.min(fitting, MOST_ROWS[gpu().target.class]);
-  if (rows < LEAST_ROWS && (tile || !isRecording()))
+  if (rows < LEAST_ROWS && (tile || !(counted || isRecording())))
     return { tokens, experts, choices, tile: 1, rows: slots, tiles: index.alias([slots]) };
   return sorted(index, { tokens, experts, choices, tile: Math.max(rows, LEAST_ROWS) });
 }
