@@ -11,4 +11,5 @@ const gpu = await openGpu();
 gpu.target = { ...gpu.target, class: "portable" };
 beforeAll(() => useGpu(gpu));
 afterAll(() => useGpu(usual));
-for (const name of ["dense", "moe"] as const) referenceCases(name);
+referenceCases("dense");
+referenceCases("moe", { half: false }); // its f16 tiles are the dense model's, and compile for a minute
