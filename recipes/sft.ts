@@ -52,7 +52,7 @@ const schema = {
       },
     ),
   },
-  train: trainKeys({ epochs: 8, learningRate: 1e-3, warmup: 20 }),
+  train: trainKeys({ epochs: 6, learningRate: 1e-3, warmup: 20 }),
   eval: {
     every: count(200, "steps between evaluations; 0: only at the end", 0),
     batches: count(16, "batches of the validation loss"),
