@@ -60,11 +60,23 @@ function checkFit(path: string, model: CausalLM, checkpoint: CheckpointWithConfi
   );
 }
 
-/** Hugging Face's `config.json` of a model, which `transformers` loads as Qwen3 or Llama. */
+/** Hugging Face's `config.json` of a model, which `transformers` loads as Qwen3, Qwen3-MoE or Llama. */
 export function huggingFaceConfig(config: ModelConfig): Record<string, unknown> {
-  const architectures = [config.model_type === "qwen3" ? "Qwen3ForCausalLM" : "LlamaForCausalLM"];
+  const names = { qwen3: "Qwen3ForCausalLM", qwen3_moe: "Qwen3MoeForCausalLM", llama: "LlamaForCausalLM" };
+  const architectures = [names[config.model_type]];
   const fixed = { attention_bias: false, hidden_act: "silu", torch_dtype: "float32", use_cache: true };
-  return { architectures, ...config, ...fixed };
+  if (config.num_experts)
+    return {
+      architectures,
+      ...config,
+      ...fixed,
+      decoder_sparse_step: 1,
+      mlp_only_layers: [],
+      output_router_logits: false,
+    };
+  const { num_experts, num_experts_per_tok, moe_intermediate_size, norm_topk_prob, router_aux_loss_coef, ...dense } =
+    config;
+  return { architectures, ...dense, ...fixed };
 }
 
 /**

@@ -13,7 +13,7 @@ for (const [m, n, batch, split] of [
     const size = batch * m * n;
     const [parts, bias, residual, c] = [noise(split * size, 1), noise(n, 2), noise(size, 3), noise(size, 4)];
     const { shape } = matmulLaunch(call("NN", m, n, 4, { bias: true, residual: true, accumulate: true }));
-    const uniforms = { m, n, batch, alpha: 0.5 };
+    const uniforms = { m, n, batch, strideC: 0, alpha: 0.5 };
     const arrays = { parts, bias, residual, c };
     const { c: got } = await runKernel(matmulJoin, arrays, ["c"], { ...shape, split }, uniforms);
     const wanted = c.map((old, i) => {

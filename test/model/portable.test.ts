@@ -12,3 +12,4 @@ gpu.target = { ...gpu.target, class: "portable" };
 beforeAll(() => useGpu(gpu));
 afterAll(() => useGpu(usual));
 referenceCases("dense");
+referenceCases("moe", { half: false }); // its f16 tiles are the dense model's, and compile for a minute

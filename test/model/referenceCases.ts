@@ -11,12 +11,15 @@ import { gpu, worst } from "../ops/support.ts";
 const folder = join(import.meta.dir, "../../../shared/reference");
 if (!existsSync(folder)) console.log("skip: PyTorch's reference numbers are not beside the project");
 
-/** A model's logits, gradients, curve and greedy tokens equal PyTorch's, with the kernels that the device's target picks. */
-export function referenceCases(name: "dense" | "yarn"): void {
-  describe.skipIf(!existsSync(folder))(`PyTorch's ${name} model`, () => cases(name));
+/**
+ * A model's logits, gradients, curve and greedy tokens equal PyTorch's, with the kernels that the device's target picks.
+ * @param half in f16 too, where the device has it (default)
+ */
+export function referenceCases(name: "dense" | "yarn" | "moe", { half = true } = {}): void {
+  describe.skipIf(!existsSync(folder))(`PyTorch's ${name} model`, () => cases(name, half));
 }
 
-function cases(name: string): void {
+function cases(name: string, half: boolean): void {
   const ref = JSON.parse(readFileSync(join(folder, `${name}.json`), "utf8"));
   const labels = ref.labels.map((row: number[]) => [...row.slice(1), -100]);
   const load = () => loadModel(join(folder, `${name}.pth`), { config: ref.config });
@@ -36,8 +39,9 @@ function cases(name: string): void {
 
   test("has the same loss and gradients", async () => {
     const model = await load();
-    const loss = model.loss(ref.input_ids, labels);
-    expect(Math.abs((await loss.item()) / ref.loss - 1)).toBeLessThan(1e-5);
+    const { loss, crossEntropy, auxLoss } = model.losses(ref.input_ids, labels);
+    expect(Math.abs((await crossEntropy.item()) / ref.loss - 1)).toBeLessThan(1e-5);
+    if (ref.aux_loss) expect(Math.abs(((await auxLoss?.item()) ?? 0) / ref.aux_loss - 1)).toBeLessThan(1e-5);
     loss.backward();
     for (const [path, p] of model.namedParameters()) {
       const norm = Math.sqrt(
@@ -56,10 +60,10 @@ function cases(name: string): void {
     for (const [expectedLoss, expectedNorm] of loss_and_gradnorm) {
       const loss = scope(() => {
         optimizer.zeroGrad();
-        const l = model.loss(ref.input_ids, labels);
-        l.backward();
-        optimizer.step({ clip, loss: l });
-        return l;
+        const { loss, crossEntropy } = model.losses(ref.input_ids, labels);
+        loss.backward();
+        optimizer.step({ clip, loss });
+        return crossEntropy;
       });
       const report = await optimizer.report(loss);
       loss.dispose();
@@ -70,13 +74,15 @@ function cases(name: string): void {
     model.dispose();
   });
 
-  test.skipIf(!gpu.target.f16)("follows the same curve within 2% in f16", async () => {
+  test.skipIf(!gpu.target.f16 || !half)("follows the same curve within 2% in f16", async () => {
     const model = await load();
     model.model.precision = "f16";
     const { lr, betas, eps, weight_decay, clip, loss_and_gradnorm } = ref.adamw;
     const options = { learningRate: lr, betas, eps, weightDecay: weight_decay, precision: "f16" } as const;
     const optimizer = new AdamW(model.namedParameters(), options);
-    for (const [expectedLoss, expectedNorm] of loss_and_gradnorm) {
+    // Rounding sends a token to another expert in the end, and the curves part.
+    const steps = name === "moe" ? 5 : loss_and_gradnorm.length;
+    for (const [expectedLoss, expectedNorm] of loss_and_gradnorm.slice(0, steps)) {
       const loss = scope(() => {
         optimizer.zeroGrad();
         const l = model.loss(ref.input_ids, labels, { gradientScale: optimizer.gradientScale });
