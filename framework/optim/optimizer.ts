@@ -119,15 +119,21 @@ export abstract class Optimizer {
     gpu().flush();
   }
 
-  /** Reads back what the last step came to. Waits for it. */
-  async report(loss: Tensor): Promise<StepReport> {
+  /** Reads back what the last step came to, and other figures of one number each in the same copy. Waits for it. */
+  async report<Names extends string = never>(
+    loss: Tensor,
+    more: Record<Names, Tensor> = {} as Record<Names, Tensor>,
+  ): Promise<StepReport & Record<Names, number>> {
+    const names = Object.keys(more) as Names[];
+    const scaler = this.scaler ? [this.scaler] : [];
     const copy = noGrad(() =>
-      scope(() => concat([loss.reshape(1), this.control, ...(this.scaler ? [this.scaler] : [])], 0)),
+      scope(() => concat([loss.reshape(1), this.control, ...scaler, ...names.map((name) => more[name].reshape(1))], 0)),
     );
-    const [value, , gradNorm, counted, , ...scaler] = await copy.data();
+    const [value, , gradNorm, counted, , ...rest] = await copy.data();
     copy.dispose();
-    const scaling = this.scaler ? { lossScale: scaler[0], overflow: scaler[3] === 1 } : {};
-    return { loss: value, gradNorm, counted: counted === 1, ...scaling };
+    const scaling = this.scaler ? { lossScale: rest[0], overflow: rest[3] === 1 } : {};
+    const figures = Object.fromEntries(names.map((name, i) => [name, rest[(this.scaler ? 4 : 0) + i]]));
+    return { loss: value, gradNorm, counted: counted === 1, ...scaling, ...(figures as Record<Names, number>) };
   }
 
   /** Everything that a resumed run needs beside the parameters, by name. */

@@ -2,7 +2,7 @@
 import { join, resolve } from "node:path";
 import process from "node:process";
 import { ConfigError, Exit } from "./errors.ts";
-import { findPreset, presetsOf, readValues } from "./files.ts";
+import { findPreset, pickValues, presetsOf, readValues } from "./files.ts";
 import { checkFlags, type Flags, readFlags } from "./flags.ts";
 import { helpText } from "./help.ts";
 import { type ConfigOf, flatten, key, type Schema, type Value } from "./schema.ts";
@@ -16,6 +16,8 @@ export interface ConfigureOptions {
   preset?: string;
   /** What words without a flag mean; without it they are refused. They come as `config.words`. */
   words?: string;
+  /** Keys whose values the run that `from` names hands on, where its folder has a config.jsonc: over defaults and presets, under files and flags. */
+  inherit?: readonly string[];
   /** Keys and groups that a resumed run cannot change. Those that the schema does not have are no matter. */
   fixed?: readonly string[];
   /** Where presets lie: `<recipe>.<preset>.jsonc` or `<preset>.jsonc`. Default: recipes/config; empty: there are none. */
@@ -90,6 +92,9 @@ export function configure<S extends Schema>(recipe: string, schema: S, options: 
     if (preset !== undefined) usePreset(preset);
     const file = flags.config === undefined ? undefined : readValues(flags.config, keys);
     named ||= file?.has("run.dir") ?? false;
+    const from = given.get("from") ?? file?.get("from") ?? values.get("from");
+    if (options.inherit && typeof from === "string")
+      layer(values, pickValues(join(from, "config.jsonc"), keys, options.inherit));
     layer(values, file);
   } else {
     resume = resumeFolder(flags, given, values);

@@ -30,6 +30,24 @@ export function readValues(file: string, keys: ReadonlyMap<string, Key>, missing
   return values;
 }
 
+/** The values of some keys in another recipe's config, as far as it has them and they are allowed here; none where there is no file. */
+export function pickValues(
+  file: string,
+  keys: ReadonlyMap<string, Key>,
+  wanted: readonly string[],
+): Map<string, Value> {
+  const values = new Map<string, Value>();
+  if (!statSync(file, { throwIfNoEntry: false })) return values;
+  const config = readObject(file, "no such file");
+  for (const path of wanted) {
+    const value = path.split(".").reduce<unknown>((group, name) => (group as Record<string, unknown>)?.[name], config);
+    const key = keys.get(path);
+    const checked = key && value !== undefined ? fromJson(key, value) : undefined;
+    if (checked !== undefined) values.set(path, checked);
+  }
+  return values;
+}
+
 function readObject(file: string, missing: string): object {
   let text: string;
   try {

@@ -26,12 +26,29 @@ export interface StepLog {
   [name: string]: number | boolean | undefined;
 }
 
-/** `step 100  validation loss 3.2140  1.31 bits per byte  loss 3.3010` */
-export function evaluationText({ step, valLoss, bitsPerByte, loss }: StepLog, lastLoss: unknown): string {
+const named = new Set([
+  ...["step", "loss", "learningRate", "gradNorm", "tokens", "memory", "valLoss", "bitsPerByte"],
+  ...["skipped", "overflow", "lossScale"],
+]);
+
+/** The figures that only some recipes have, as words: `exactMatch: 0.8` becomes `["exact match", "0.800"]`. */
+export function ownFigures(figures: StepLog): [name: string, value: string][] {
+  return Object.entries(figures).flatMap(([name, value]): [string, string][] =>
+    named.has(name) || typeof value !== "number"
+      ? []
+      : [[name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`), figure(value)]],
+  );
+}
+
+/** `step 100  validation loss 3.2140  1.31 bits per byte  exact match 0.800  loss 3.3010` */
+export function evaluationText(figures: StepLog, lastLoss: unknown): string {
+  const { step, valLoss, bitsPerByte, loss } = figures;
   const bits = bitsPerByte === undefined ? "" : `  ${bitsPerByte.toFixed(3)} bits per byte`;
+  const own = ownFigures(figures).map(([name, value]) => `  ${name} ${value}`);
   const shown = loss ?? lastLoss;
   const training = typeof shown === "number" ? `  loss ${figure(shown)}` : "";
-  return `step ${step}  validation loss ${figure(valLoss!)}${bits}${training}`;
+  const validation = valLoss === undefined ? "" : `  validation loss ${figure(valLoss)}`;
+  return `step ${step}${validation}${bits}${own.join("")}${training}`;
 }
 
 export interface Divergence {

@@ -16,7 +16,7 @@ import {
 import { bytes, duration, figure, short } from "./format.ts";
 import { LiveLine, type Output, type Part } from "./live.ts";
 import { MetricsLog } from "./metrics.ts";
-import { divergedText, evaluationText, type StepLog, summaryText } from "./report.ts";
+import { divergedText, evaluationText, ownFigures, type StepLog, summaryText } from "./report.ts";
 import { type Batches, Source } from "./source.ts";
 import { latestState, type SavedState, type StateToSave, saveState } from "./state.ts";
 import { Stopping } from "./stopping.ts";
@@ -188,7 +188,7 @@ export class Run<Meta = unknown> {
       speed === undefined ? {} : { tokensPerSecond: Math.round(speed), dataWait: Math.round(dataWait * 1e4) / 1e4 };
     this.#try("metrics.jsonl", () => metrics.add({ ...figures, ...rate, seconds: this.#seconds() }));
     if (tokens !== undefined) this.#tokens = tokens;
-    if (valLoss !== undefined) this.print(evaluationText(figures, metrics.last?.loss));
+    if (valLoss !== undefined || loss === undefined) this.print(evaluationText(figures, metrics.last?.loss));
     if (loss === undefined) return;
     this.#broken = [];
     this.#line.show(this.#parts(figures), step === this.#options?.total);
@@ -358,7 +358,8 @@ export class Run<Meta = unknown> {
     return Math.round(this.#earlier * 1000 + performance.now() - this.#start) / 1000;
   }
 
-  #parts({ step, loss, learningRate, gradNorm, memory }: StepLog): Part[] {
+  #parts(figures: StepLog): Part[] {
+    const { step, loss, learningRate, gradNorm, memory } = figures;
     const { total, flopsPerToken, peakFlops } = this.#options ?? { total: step };
     const speed = this.tokensPerSecond;
     const share = speed && flopsPerToken && peakFlops ? (speed * flopsPerToken) / peakFlops : undefined;
@@ -371,6 +372,7 @@ export class Run<Meta = unknown> {
     const parts: [string, string | undefined][] = [
       ["step", `${step}/${total}`],
       ["loss", loss === undefined ? undefined : figure(loss)],
+      ...ownFigures(figures),
       ["", left === undefined ? undefined : `${duration(left / 1000)} left`],
       ["", speed === undefined ? undefined : `${short(speed)} tok/s`],
       ["lr", learningRate === undefined ? undefined : figure(learningRate)],

@@ -68,6 +68,7 @@ describe("clipping", () => {
     optimizer.step({ clip: 1, loss });
     expect(worst(await p.data(), [-0.6, -0.8])).toBeLessThan(1e-5);
     expect(await optimizer.report(loss)).toEqual({ loss: 1.5, gradNorm: 5, counted: true });
+    expect((await optimizer.report(loss, { accuracy: Tensor.from([0.25]) })).accuracy).toBe(0.25);
   });
   test("clipGradNorm scales gradients in place and returns the norm", async () => {
     const [a, b] = [input([2]), input([3])];

@@ -204,6 +204,24 @@ test("resume starts from the run's own config, and flags count over it", () => {
   expect(read(`--run.dir ${dir} --resume --seed 9`)[origin].resume).toBe(dir);
 });
 
+test("a stage takes keys over from the run it starts from, under files and flags", () => {
+  const dir = storedRun("base", "--data.seqLen 64 --train.steps 50 --seed 9");
+  const stage = (flags: string) =>
+    configure(
+      "toy",
+      { ...schema, from: key(dir, "base") },
+      {
+        presets: folder,
+        preset: "fast",
+        inherit: ["data.seqLen", "train.steps", "model.none"],
+        args: flags.split(" ").filter(Boolean),
+      },
+    );
+  expect([stage("").data.seqLen, stage("").train.steps, stage("").seed]).toEqual([64, 50, 5]);
+  expect(stage("--data.seqLen 32").data.seqLen).toBe(32);
+  expect(stage(`--from ${folder}`).data.seqLen).toBe(128);
+});
+
 test("resume with the command of before says that preset and file are not read again", () => {
   const dir = storedRun("again", "--preset fast --train.steps 50");
   const text: string[] = [];

@@ -1,0 +1,59 @@
+/** The model that a stage starts from. */
+import { existsSync } from "node:fs";
+import { basename, join } from "node:path";
+import { type CausalLM, loadModel, loadTokenizer, MicroMindError, type Tokenizer } from "../../framework/index.ts";
+
+/** What a stage starts from is missing, or its parts do not fit each other. */
+export class BaseError extends MicroMindError {}
+
+export interface Base {
+  model: CausalLM;
+  tokenizer: Tokenizer;
+}
+
+/** The recipes that write `out/<name>` where nothing else is said. */
+const recipes = ["pretrain", "sft", "dpo", "distill", "reason", "lora"];
+
+/**
+ * Model and tokenizer of a run folder or a Hugging Face folder.
+ * @param flag the flag that names the folder, for errors
+ * @throws BaseError where there is no model, and how to make one; where the tokenizer has more ids than the model, or no chat template
+ */
+export async function openBase(folder: string, { flag = "--from", chat = true } = {}): Promise<Base> {
+  if (!existsSync(folder)) {
+    const recipe = recipes.find((name) => name === basename(folder));
+    const make = recipe ? `make it with: bun recipes/${recipe}.ts` : "name a run's folder, or a Hugging Face folder";
+    throw new BaseError(`${flag}: there is no ${folder}; ${make}`);
+  }
+  if (existsSync(join(folder, "adapter_config.json")))
+    throw new BaseError(`${flag}: ${folder} holds an adapter, not a model; name its base, or merge it first`);
+  if (!existsSync(join(folder, "tokenizer.json")))
+    throw new BaseError(
+      `${flag}: ${folder} has no tokenizer.json; a stage needs the tokenizer that the model was trained with`,
+    );
+  const tokenizer = loadTokenizer(folder);
+  const model = await loadModel(folder);
+  const { vocab_size } = model.config;
+  const fault =
+    tokenizer.vocabSize > vocab_size
+      ? `its tokenizer has ${tokenizer.vocabSize} tokens, its model ${vocab_size}`
+      : chat && tokenizer.chatTemplate === undefined
+        ? "its tokenizer has no chat template (chat_template in tokenizer_config.json)"
+        : chat && tokenizer.eosTokenId === undefined
+          ? "its tokenizer names no eos_token, with which replies end"
+          : undefined;
+  if (fault === undefined) return { model, tokenizer };
+  model.dispose();
+  throw new BaseError(`${flag}: ${folder}: ${fault}`);
+}
+
+/** @throws BaseError where two models do not read the same ids as the same text */
+export function expectSameTokenizer(
+  a: { tokenizer: Tokenizer; name: string },
+  b: { tokenizer: Tokenizer; name: string },
+): void {
+  if (a.tokenizer.hash() !== b.tokenizer.hash())
+    throw new BaseError(
+      `${a.name} and ${b.name} have different tokenizers (${a.tokenizer.vocabSize} and ${b.tokenizer.vocabSize} tokens); both must have been trained with one`,
+    );
+}

@@ -1,0 +1,71 @@
+/** Questions to a model in batches, greedily, and how many replies are right. */
+import type { CausalLM, Tokenizer } from "../../framework/index.ts";
+import { applyChatTemplate, type ChatMessage } from "../../framework/text/chat.ts";
+
+/** A conversation up to the reply, and the reply that is expected. */
+export interface Question {
+  messages: ChatMessage[];
+  tools: unknown[];
+  reply: string;
+  /** The short answer, where the file gives one. */
+  answer?: string;
+  kind?: string;
+}
+
+export interface AskOptions {
+  maxNewTokens?: number;
+  /** Questions that the model works on together (default 32). */
+  together?: number;
+  /** Draws replies rather than taking the likeliest (default 0). */
+  temperature?: number;
+  seed?: number;
+  openThinking?: boolean;
+  /** Called with the number of questions answered so far. */
+  onProgress?: (done: number) => void;
+}
+
+/** The ids of a conversation up to where the assistant replies. */
+export const promptIds = (
+  tokenizer: Tokenizer,
+  { messages, tools }: Pick<Question, "messages" | "tools">,
+  openThinking = false,
+): number[] =>
+  tokenizer.encode(applyChatTemplate(tokenizer, messages, { tools, addGenerationPrompt: true, openThinking }), {
+    addSpecialTokens: false,
+  });
+
+/** The model's reply to each question, without the end token; tags such as `<think>` stay. */
+export async function askAll(
+  model: CausalLM,
+  tokenizer: Tokenizer,
+  questions: readonly Question[],
+  { maxNewTokens = 64, together = 32, temperature = 0, seed = 1, openThinking = false, onProgress }: AskOptions = {},
+): Promise<string[]> {
+  const replies: string[] = [];
+  const stop = tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId];
+  for (let at = 0; at < questions.length; at += together) {
+    const asked = questions.slice(at, at + together);
+    const made: number[][] = asked.map(() => []);
+    const prompts = asked.map((question) => promptIds(tokenizer, question, openThinking));
+    for await (const { row, token } of model.generateBatch(prompts, {
+      maxNewTokens,
+      temperature,
+      seed: seed + at,
+      stop,
+    }))
+      made[row].push(token);
+    replies.push(...made.map((ids) => tokenizer.decode(ids, { skipSpecialTokens: true }).trim()));
+    onProgress?.(at + asked.length);
+  }
+  return replies;
+}
+
+/** The share of replies that are the expected ones, to the letter. */
+export const exactMatch = (questions: readonly Question[], replies: readonly string[]): number =>
+  questions.filter(({ reply }, i) => replies[i] === reply.trim()).length / Math.max(1, questions.length);
+
+/** `count` of the items, spread evenly over all; 0 takes all. */
+export function spread<T>(items: readonly T[], count: number): T[] {
+  if (count <= 0 || count >= items.length) return [...items];
+  return Array.from({ length: count }, (_, i) => items[Math.floor((i * items.length) / count)]);
+}
