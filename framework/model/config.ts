@@ -12,8 +12,8 @@ export interface RopeScaling {
 
 /** The decoder's sizes, under Hugging Face's names. */
 export interface ModelConfig {
-  /** `qwen3` normalises queries and keys by head, `llama` does not. */
-  model_type: "qwen3" | "llama";
+  /** `qwen3` normalises queries and keys by head, `llama` does not, and `qwen2` has biases on queries, keys and values instead. */
+  model_type: "qwen3" | "llama" | "qwen2";
   vocab_size: number;
   hidden_size: number;
   num_hidden_layers: number;
@@ -103,7 +103,7 @@ function ropeScaling(given: Record<string, unknown>): RopeScaling {
 }
 
 function check(config: ModelConfig): void {
-  const types = ["qwen3", "llama"];
+  const types = ["qwen3", "llama", "qwen2"];
   if (!types.includes(config.model_type)) {
     throw new ModelConfigError(
       `model config: model_type ${JSON.stringify(config.model_type)} is not supported, expected ${types.join(" or ")}`,

@@ -21,6 +21,7 @@ export class DecoderLayer extends Module {
       kvHeads: config.num_key_value_heads,
       headDim: config.head_dim,
       normEps: config.model_type === "qwen3" ? config.rms_norm_eps : undefined,
+      bias: config.model_type === "qwen2",
       layer,
       std: config.initializer_range,
       outputStd: outputStd(config),

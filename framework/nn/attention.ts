@@ -1,8 +1,10 @@
 import { type AttentionOptions, documentSpans, scaledDotProductAttention } from "../ops/attention.ts";
 import { normedLinear } from "../ops/decodeLinear.ts";
 import { packedLinear } from "../ops/linear.ts";
+import { cast } from "../ops/pointwise.ts";
 import { rope } from "../ops/rope.ts";
 import { fusesHeads, type HeadsPlace, selfAttention, splitHeads } from "../ops/selfAttention.ts";
+import { concat } from "../ops/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { Linear, RMSNorm } from "./layers.ts";
 import { adjoin, Module } from "./module.ts";
@@ -43,6 +45,8 @@ export interface AttentionSizes {
   headDim?: number;
   /** Normalises queries and keys by head, as Qwen3 does; its epsilon. */
   normEps?: number;
+  /** Queries, keys and values have biases, as Qwen2's do. */
+  bias?: boolean;
   /** Sees all tokens rather than earlier ones only. */
   bidirectional?: boolean;
   /** Which of a cache's layers is this one's. */
@@ -68,6 +72,7 @@ export class Attention extends Module {
     kvHeads = heads,
     headDim = hidden / heads,
     normEps,
+    bias = false,
     bidirectional = false,
     layer = 0,
     std,
@@ -75,9 +80,9 @@ export class Attention extends Module {
   }: AttentionSizes) {
     super();
     this.sizes = { heads, kvHeads, headDim, bidirectional, layer };
-    this.q_proj = new Linear(hidden, heads * headDim, { bias: false, std });
-    this.k_proj = new Linear(hidden, kvHeads * headDim, { bias: false, std });
-    this.v_proj = new Linear(hidden, kvHeads * headDim, { bias: false, std });
+    this.q_proj = new Linear(hidden, heads * headDim, { bias, std });
+    this.k_proj = new Linear(hidden, kvHeads * headDim, { bias, std });
+    this.v_proj = new Linear(hidden, kvHeads * headDim, { bias, std });
     this.o_proj = new Linear(heads * headDim, hidden, { bias: false, std: outputStd });
     this.q_norm = normEps === undefined ? undefined : new RMSNorm(headDim, normEps);
     this.k_norm = normEps === undefined ? undefined : new RMSNorm(headDim, normEps);
@@ -87,7 +92,8 @@ export class Attention extends Module {
   /** x [B, T, hidden] to [B, T, hidden]; x is normalised first if `norm` is given, and `residual`, of x's shape, added to what comes out. */
   forward(x: Tensor, placement: Placement = {}, residual?: Tensor, norm?: RMSNorm): Tensor {
     const weights = [this.q_proj.weight, this.k_proj.weight, this.v_proj.weight];
-    const qkv = norm ? normedLinear(x, norm, weights) : packedLinear(x, weights);
+    const packed = norm ? normedLinear(x, norm, weights) : packedLinear(x, weights);
+    const qkv = addBiases(packed, [this.q_proj, this.k_proj, this.v_proj]);
     const y = fusesHeads(this.sizes.headDim) ? this.fused(qkv, placement) : this.stepwise(qkv, placement);
     return this.o_proj.forward(y, residual);
   }
@@ -127,4 +133,10 @@ export class Attention extends Module {
       : scaledDotProductAttention(turned, key, v, { causal: !bidirectional, segments, spans, layout: "BTHD" });
     return y.reshape(batch, length, heads * headDim);
   }
+}
+
+/** Adds the biases of layers side by side to what they gave, where they have any. */
+function addBiases(y: Tensor, layers: readonly Linear[]): Tensor {
+  const biases = layers.flatMap(({ bias }) => bias ?? []);
+  return biases.length ? y.add(cast(concat(biases, 0), y.dtype)) : y;
 }
