@@ -21,7 +21,10 @@ import { tokenizerFromGguf } from "../framework/text/gguf.ts";
 const size = (help: string) => key(null, help, { type: "number", min: 0 });
 
 const schema = {
-  from: key("out/pretrain", "run folder, Hugging Face folder, .safetensors, .pth, .gguf; or a LoRA adapter: PEFT's folder, MiniMind's .pth"),
+  from: key(
+    "out/pretrain",
+    "run folder, Hugging Face folder, .safetensors, .pth, .gguf; or a LoRA adapter: PEFT's folder, MiniMind's .pth",
+  ),
   to: key("hf", "what to write", { choices: ["hf", "peft", "pth", "gguf"] }),
   out: key("", "folder (hf, peft) or file (pth, gguf); empty: beside the input, named after it"),
   dtype: key("auto", "of the weights; auto: F16 for pth and gguf, otherwise what they are in", {
@@ -58,7 +61,9 @@ await main(async () => {
   expectFree(from, out, overwrite);
   const bytes = plan.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   const start = performance.now();
-  const files = await plan.write(out, slowly(progressBar("writing", bytes)));
+  const progress = slowBar("writing", bytes);
+  const files = await plan.write(out, progress.add);
+  progress.end();
   const seconds = (performance.now() - start) / 1000;
   const names = files.length ? `${files.join(", ")}; ` : "";
   const rate = `${megabytes(bytes)} in ${seconds.toFixed(1)} s (${megabytes(bytes / seconds)}/s)`;
@@ -78,7 +83,8 @@ function modelPlan(config: Config): ExportPlan {
   if (to === "peft") throw new ConfigError(`--to peft: ${from} holds a whole model, peft is for LoRA adapters`);
   const given = Object.fromEntries(Object.entries(config.model).filter(([, value]) => value !== null));
   const weights = openWeights(from, { config: given as Partial<ModelConfig>, infer: true });
-  if (weights.assumed.length) console.log(`no config.json: assumed ${weights.assumed.join(", ")} (--model.… sets them)`);
+  if (weights.assumed.length)
+    console.log(`no config.json: assumed ${weights.assumed.join(", ")} (--model.… sets them)`);
   if (config["dry-run"]) for (const problem of weights.problems) console.log(`does not fit: ${problem}`);
   expectFit(weights);
   console.log(describe(weights));
@@ -91,7 +97,9 @@ function modelPlan(config: Config): ExportPlan {
 function adapterPlan(from: string, to: Config["to"], dtype: Config["dtype"]): ExportPlan {
   if (to === "peft") return planPeft(from, floatDType({ to, dtype }, "F32"));
   if (to === "pth") return planAdapterPth(from, floatDType({ to, dtype }, "F16"));
-  throw new ConfigError(`--to ${to}: ${from} is a LoRA adapter; merge it into its model first (bun recipes/lora.ts --help)`);
+  throw new ConfigError(
+    `--to ${to}: ${from} is a LoRA adapter; merge it into its model first (bun recipes/lora.ts --help)`,
+  );
 }
 
 function floatDType({ to, dtype }: Pick<Config, "to" | "dtype">, otherwise: string): FloatDType {
@@ -107,7 +115,10 @@ function describe({ config, path, checkpoint }: ModelWeights): string {
 }
 
 /** @throws FileError where there is none, or it has more tokens than the model */
-function tokenizerOf({ from, to, tokenizer: named }: Config, { checkpoint, config }: ModelWeights): Tokenizer | undefined {
+function tokenizerOf(
+  { from, to, tokenizer: named }: Config,
+  { checkpoint, config }: ModelWeights,
+): Tokenizer | undefined {
   if (named === "none" && to === "hf") return undefined;
   const folder = statSync(from).isDirectory() ? from : dirname(from);
   if (named === "" && !isGguf(checkpoint) && !existsSync(join(folder, "tokenizer.json"))) {
@@ -118,40 +129,54 @@ function tokenizerOf({ from, to, tokenizer: named }: Config, { checkpoint, confi
   const tokenizer = inFile ? tokenizerFromGguf(checkpoint.values, from) : loadTokenizer(named || folder);
   const [tokens, rows] = [tokenizer.vocabSize, config.vocab_size];
   if (tokens > rows)
-    throw new FileError(named || folder, `its tokenizer has ${tokens} tokens, but the model's embedding ${rows} rows: it is another model's`);
+    throw new FileError(
+      named || folder,
+      `its tokenizer has ${tokens} tokens, but the model's embedding ${rows} rows: it is another model's`,
+    );
   if (tokens < rows) console.log(`note: the embedding has ${rows} rows, the tokenizer ${tokens} tokens`);
   return tokenizer;
 }
 
 /** What a conversion writes into a folder. */
-const ours = /^(model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|adapter_(model\.safetensors|config\.json)|(generation_)?config\.json|(tokenizer|tokenizer_config|special_tokens_map)\.json)$/;
+const ours =
+  /^(model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|adapter_(model\.safetensors|config\.json)|(generation_)?config\.json|(tokenizer|tokenizer_config|special_tokens_map)\.json)$/;
 
 /** @throws FileError where something stands there that is not to be replaced */
 function expectFree(from: string, out: string, overwrite: boolean): void {
   const inner = relative(resolve(out), resolve(from));
-  if (!inner.startsWith("..") && inner !== resolve(from)) throw new FileError(out, "holds the input itself; choose another --out");
+  if (!inner.startsWith("..") && inner !== resolve(from))
+    throw new FileError(out, "holds the input itself; choose another --out");
   if (!existsSync(out)) return;
   const files = statSync(out).isDirectory() ? readdirSync(out) : undefined;
   if (files?.length === 0) return;
   if (!overwrite) throw new FileError(out, "exists already; choose another --out, or replace it: --overwrite");
   const strange = files?.filter((name) => !ours.test(name)) ?? [];
   if (strange.length > 0)
-    throw new FileError(out, `holds what no conversion wrote (${strange.slice(0, 3).join(", ")}); choose another --out`);
+    throw new FileError(
+      out,
+      `holds what no conversion wrote (${strange.slice(0, 3).join(", ")}); choose another --out`,
+    );
 }
 
 /** A bar for what takes longer than two seconds. */
-function slowly(bar: ReturnType<typeof progressBar>): (bytes: number) => void {
+function slowBar(label: string, total: number): { add(bytes: number): void; end(): void } {
+  const bar = progressBar(label, total);
   const start = performance.now();
-  let done = 0;
-  return (bytes) => {
-    done += bytes;
-    if (performance.now() - start > 2000) bar.update(done);
+  let [done, shown] = [0, false];
+  return {
+    add(bytes) {
+      done += bytes;
+      shown ||= performance.now() - start > 2000;
+      if (shown) bar.update(done);
+    },
+    end: () => shown && bar.finish(),
   };
 }
 
 function dryRun(plan: ExportPlan, out: string): void {
   const wrong: string[] = [];
-  const step = slowly(progressBar("reading", plan.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0)));
+  const total = plan.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
+  const progress = slowBar("reading", total);
   const rows = plan.tensors.map(({ source, name, shape, from, to, bytes, check }) => {
     try {
       check();
@@ -159,13 +184,19 @@ function dryRun(plan: ExportPlan, out: string): void {
       if (!(error instanceof FileError)) throw error;
       wrong.push(error.message);
     }
-    step(bytes);
+    progress.add(bytes);
     return [source, name === source ? "" : name, `[${shape.join(", ")}]`, from === to ? from : `${from} → ${to}`];
   });
+  progress.end();
   const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]!.length)));
-  for (const row of rows) console.log(row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join("  ").trimEnd());
-  const bytes = plan.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
-  console.log(`${out} would hold ${plan.tensors.length} tensors, ${megabytes(bytes)}; nothing was written`);
+  for (const row of rows)
+    console.log(
+      row
+        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    );
+  console.log(`${out} would hold ${plan.tensors.length} tensors, ${megabytes(total)}; nothing was written`);
   for (const message of wrong) console.log(`does not fit: ${message}`);
   if (wrong.length) process.exitCode = 1;
 }

@@ -15,7 +15,18 @@ export function randomShards(vocab: number, tokens: number): { shards: Shards; r
   const ids = Uint16Array.from({ length: count }, () => Math.floor(random() * vocab));
   const index = lengths.flatMap((length) => [length, Math.floor(random() * 2 ** 32)]);
   const documents = lengths.length;
-  const info: ShardInfo = { bytesPerToken: 2, shards: [count], documents, files: [], skipped: 0, skippedExamples: [] };
+  const info: ShardInfo = {
+    bytesPerToken: 2,
+    shards: [count],
+    documents,
+    files: [],
+    skipped: 0,
+    skippedExamples: [],
+    stage: "text",
+    truncated: 0,
+    untrained: 0,
+    format: "text",
+  };
   writeFileSync(join(folder, "tokens-0.bin"), ids);
   writeFileSync(join(folder, "documents.bin"), Uint32Array.from(index));
   writeFileSync(join(folder, "info.json"), JSON.stringify(info));

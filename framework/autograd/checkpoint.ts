@@ -21,7 +21,10 @@ export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tenso
       leaf.requiresGrad = nodes[i] !== undefined;
       return leaf;
     });
-    withRecording(true, () => backward(fn(...leaves), { gradient: dy }));
+    withRecording(true, () => {
+      const value = fn(...leaves);
+      if (nodeOf(value)) backward(value, { gradient: dy }); // nothing in it may want a gradient
+    });
     setRandomState(now);
     return leaves.map((leaf) => {
       const { grad } = leaf;

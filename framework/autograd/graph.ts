@@ -110,7 +110,8 @@ export function noGrad<R>(fn: () => R): R {
 export function nodeOf(tensor: Tensor): Node | undefined {
   if (!tensor.node && tensor.requiresGrad) tensor.attach(new LeafNode(tensor));
   const { node } = tensor;
-  return node as Node | undefined;
+  const frozen = node instanceof LeafNode && !tensor.requiresGrad; // since it was last used
+  return frozen ? undefined : (node as Node | undefined);
 }
 
 /** The graph of this tensor was consumed by a `backward()` before. */

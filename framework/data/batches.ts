@@ -2,13 +2,13 @@
 import { setImmediate } from "node:timers";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { DataError } from "./files.ts";
-import { packedRows, paddedRows, type Rows, shuffled, splitDocuments } from "./rows.ts";
+import { packedRows, paddedRows, type Rows, shuffled, splitDocuments, wholeRows } from "./rows.ts";
 import type { Shards } from "./shards.ts";
 
 /** All [batchSize · seqLen], row by row. */
 export interface Batch {
   tokens: Int32Array<ArrayBuffer>;
-  /** The next token of the same document; −100 at its end and on padding. */
+  /** The next token of the same document; −100 at its end, on padding, and where that token is not trained on. */
   labels: Int32Array<ArrayBuffer>;
   /** The document within the row, from 0; padding is a document of its own. */
   segments: Int32Array<ArrayBuffer>;
@@ -23,7 +23,7 @@ export interface Batch {
 export interface BatchOptions {
   batchSize: number;
   seqLen: number;
-  /** Fills rows with documents end to end (default), or gives each document a row, padded. */
+  /** Fills rows with documents end to end, with conversations as many as fit whole (default); or gives each a row, padded. */
   packing?: boolean;
   seed?: number;
   split?: "train" | "val";
@@ -44,9 +44,10 @@ export interface Batches {
   at(n: number, into?: Batch): Batch;
 }
 
-const IGNORED = -100;
+/** The label of what is not trained on. */
+export const IGNORED = -100;
 
-/** @throws DataError where the split holds no document with a token to predict */
+/** @throws DataError where the split holds no document with a token to predict, or documents may be longer than rows that must hold them whole */
 export function openBatches(shards: Shards, options: BatchOptions): Batches {
   const { batchSize, seqLen, packing = true, seed = 0, split = "train", heldOut = 0.01 } = options;
   const chosen = splitDocuments(shards.hashes, heldOut)[split].filter((document) => shards.lengths[document] > 1);
@@ -54,13 +55,22 @@ export function openBatches(shards: Shards, options: BatchOptions): Batches {
     throw new DataError(
       `${shards.info.files.join(", ")}: holds no ${split === "val" ? "different documents to hold out for validation" : "documents of two tokens or more"}`,
     );
-  const rowsOf = (order: Uint32Array) => (packing ? packedRows : paddedRows)(shards, order, seqLen);
+  const { stage, maxLength = Number.POSITIVE_INFINITY } = shards.info;
+  if (stage !== "text" && maxLength > seqLen)
+    throw new DataError(
+      `openBatches: ${stage} of up to ${maxLength} tokens do not fit rows of ${seqLen}; tokenize them with maxLength ${seqLen}`,
+    );
+  const rowsOf = (order: Uint32Array, epoch = -1): Rows => {
+    if (!packing) return paddedRows(shards, order, seqLen);
+    if (stage === "text") return packedRows(shards, order, seqLen);
+    return wholeRows(shards, order, seqLen, epoch < 0 ? undefined : (rows) => shuffled(rows, seed, epoch));
+  };
   let current: { epoch: number; rows: Rows } = { epoch: -1, rows: rowsOf(chosen) };
   const { count } = current.rows;
   const perEpoch = split === "train" ? Math.max(1, Math.floor(count / batchSize)) : Math.ceil(count / batchSize);
   const rows = (epoch: number): Rows => {
     if (split === "val") return current.rows;
-    if (current.epoch !== epoch) current = { epoch, rows: rowsOf(shuffled(chosen, seed, epoch)) };
+    if (current.epoch !== epoch) current = { epoch, rows: rowsOf(shuffled(chosen, seed, epoch), epoch) };
     return current.rows;
   };
   return {
@@ -117,6 +127,7 @@ function fillRow(
     shards.read(document, from, ids);
     batch.tokens.set(ids.subarray(0, length), at);
     batch.labels.set(ids.subarray(1), at);
+    if (shards.info.stage !== "text") ignoreUntrained(batch.labels, at, shards, document, from + 1, ids.length - 1);
     for (let i = 0; i < length; i++) {
       batch.segments[at + i] = segment;
       batch.positions[at + i] = i;
@@ -125,6 +136,19 @@ function fillRow(
   });
   batch.segments.fill(pieces.length, at, start + seqLen);
   for (let i = at; i < start + seqLen; i++) batch.positions[i] = i - at;
+}
+
+function ignoreUntrained(
+  labels: Int32Array,
+  at: number,
+  shards: Shards,
+  document: number,
+  from: number,
+  length: number,
+): void {
+  const trained = new Uint8Array(length);
+  shards.readTrained(document, from, trained);
+  for (let i = 0; i < length; i++) if (!trained[i]) labels[at + i] = IGNORED;
 }
 
 /** The bytes of text that each id stands for; special tokens stand for none. */

@@ -3,7 +3,10 @@ import { createReadStream } from "node:fs";
 import { createGunzip } from "node:zlib";
 import { DataError } from "./files.ts";
 
+export type Stage = "text" | "conversations" | "preferences";
+
 export interface Document {
+  /** In stages other than "text" the line as it stands, not yet parsed. */
   text: string;
   file: string;
   /** Line where the document begins, from 1. */
@@ -11,6 +14,8 @@ export interface Document {
 }
 
 export interface ReadOptions {
+  /** What the data is for: texts to continue (default), conversations, or pairs of conversations of which one is preferred. */
+  stage?: Stage;
   /** What a bad line does: stop with an error, or be counted and left out (default "error"). */
   onError?: "error" | "skip";
   /** Called with each line left out. */
@@ -25,10 +30,11 @@ const LONGEST_LINE = 1 << 28;
 
 /**
  * Documents of files one after the other: of JSONL a line's `text` each, of plain text pieces of {@link TEXT_PIECE} characters or
- * little more, cut at line ends.
+ * little more, cut at line ends. Of the other stages' JSONL they are the lines.
  * @throws DataError with file, line and reason: not JSON, no `text`, not UTF-8, a truncated .gz, no document at all
  */
 export async function* documents(files: readonly string[], options: ReadOptions = {}): AsyncGenerator<Document> {
+  const { stage = "text" } = options;
   let count = 0;
   let bytes = 0;
   for (const file of files) {
@@ -36,7 +42,10 @@ export async function* documents(files: readonly string[], options: ReadOptions 
       bytes += n;
       options.onBytes?.(bytes);
     };
-    const read = /\.txt(\.gz)?$/.test(file) ? textPieces : jsonLines;
+    const plain = /\.txt(\.gz)?$/.test(file);
+    if (plain && stage !== "text")
+      throw new DataError(`${file}: is plain text, for ${stages.text.recipe}; ${stage} are read from .jsonl`);
+    const read = plain ? textPieces : jsonLines;
     for await (const document of read(file, options, onBytes)) {
       count++;
       yield document;
@@ -47,13 +56,13 @@ export async function* documents(files: readonly string[], options: ReadOptions 
 
 async function* jsonLines(
   file: string,
-  { onError = "error", onSkip }: ReadOptions,
+  { stage = "text", onError = "error", onSkip }: ReadOptions,
   onBytes: (n: number) => void,
 ): AsyncGenerator<Document> {
   for await (const { line, bytes } of lines(file, onBytes)) {
     try {
       const source = decode(file, line, bytes).trim();
-      if (source !== "") yield { text: textOf(file, line, source), file, line };
+      if (source !== "") yield { text: stage === "text" ? textOf(`${file}:${line}`, source) : source, file, line };
     } catch (error) {
       if (onError === "error" || !(error instanceof DataError)) throw error;
       onSkip?.(error);
@@ -61,38 +70,69 @@ async function* jsonLines(
   }
 }
 
-/** What other stages' data looks like, and who reads it. */
-const otherStages: Record<string, string> = {
-  conversations: "conversations, for recipes/sft.ts",
-  messages: "conversations, for recipes/sft.ts",
-  instruction: "instructions, for recipes/sft.ts",
-  chosen: "preferences, for recipes/dpo.ts",
+/** What each stage's lines look like, who reads them, and the keys by which they are known. */
+const stages: Record<Stage, { recipe: string; expected: string; keys: readonly string[] }> = {
+  text: { recipe: "recipes/pretrain.ts", expected: '{"text": "..."}', keys: ["text"] },
+  preferences: {
+    recipe: "recipes/dpo.ts",
+    expected: '{"chosen": [messages], "rejected": [messages]}',
+    keys: ["chosen", "rejected"],
+  },
+  conversations: {
+    recipe: "recipes/sft.ts",
+    expected: '{"conversations": [{"role": "user", "content": "..."}, ...]}',
+    keys: ["conversations", "messages", "instruction"],
+  },
 };
 
-function textOf(file: string, line: number, source: string): string {
+/**
+ * The object of a line of JSON.
+ * @param where  "file:line", for errors
+ * @throws DataError where it is something else
+ */
+export function parseLine(source: string, where: string, stage: Stage): Record<string, unknown> {
   let value: unknown;
   try {
     value = JSON.parse(source);
   } catch (error) {
     throw new DataError(
-      `${file}:${line}: not JSON (${error instanceof Error ? error.message : error}): ${source.slice(0, 60)}`,
+      `${where}: not JSON (${error instanceof Error ? error.message : error}): ${source.slice(0, 60)}`,
     );
   }
   if (value === null || typeof value !== "object" || Array.isArray(value))
-    throw new DataError(`${file}:${line}: expected an object {"text": "..."}, found ${source.slice(0, 60)}`);
-  const { text } = value as { text?: unknown };
-  if (typeof text === "string" && text !== "") return text;
+    throw new DataError(`${where}: expected an object ${stages[stage].expected}, found ${source.slice(0, 60)}`);
+  return value as Record<string, unknown>;
+}
+
+/** The error for a line without its stage's keys: names the stage it belongs to, where one is known by its keys. */
+export function wrongStage(value: object, where: string, stage: Stage): DataError {
   const keys = Object.keys(value);
-  const other = keys.find((key) => otherStages[key]);
-  if (text === undefined && other)
-    throw new DataError(`${file}:${line}: holds ${otherStages[other]}; pretraining reads {"text": "..."}`);
-  const found =
-    text === undefined
-      ? `no "text" among its keys (${keys.join(", ") || "none"})`
-      : text === ""
-        ? `an empty "text"`
-        : `"text" as ${typeof text}`;
-  throw new DataError(`${file}:${line}: found ${found}, expected {"text": "..."}`);
+  const { expected } = stages[stage];
+  const other = (Object.keys(stages) as Stage[]).find(
+    (s) => s !== stage && stages[s].keys.some((k) => keys.includes(k)),
+  );
+  if (other) {
+    const kind = other === "text" ? "text to pretrain on" : other;
+    return new DataError(
+      `${where}: holds ${kind}, for ${stages[other].recipe}; ${stages[stage].recipe} reads ${expected}`,
+    );
+  }
+  const missing = stages[stage].keys
+    .filter((key) => !keys.includes(key))
+    .map((key) => `"${key}"`)
+    .join(" or ");
+  return new DataError(
+    `${where}: found no ${missing} among its keys (${keys.join(", ") || "none"}), expected ${expected}`,
+  );
+}
+
+function textOf(where: string, source: string): string {
+  const value = parseLine(source, where, "text");
+  const { text } = value;
+  if (typeof text === "string" && text !== "") return text;
+  if (text === undefined) throw wrongStage(value, where, "text");
+  const found = text === "" ? `an empty "text"` : `"text" as ${typeof text}`;
+  throw new DataError(`${where}: found ${found}, expected {"text": "..."}`);
 }
 
 async function* textPieces(file: string, _: ReadOptions, onBytes: (n: number) => void): AsyncGenerator<Document> {

@@ -48,6 +48,38 @@ export function paddedRows(shards: Pick<Shards, "lengths">, order: Uint32Array, 
   };
 }
 
+/**
+ * Whole documents, as many to a row as fit: no document is split, so that no reply stands without its question. Long documents are
+ * placed first, each in the fullest row that still has room (best fit decreasing), which leaves little of the rows empty. How long
+ * the documents of each row are depends on the lengths alone, so every order has as many rows; which document of a length it is, and
+ * the order of the rows, are shuffled. A document longer than a row is cut.
+ */
+export function wholeRows(
+  shards: Pick<Shards, "lengths">,
+  order: Uint32Array,
+  length: number,
+  rowOrder?: (rows: Uint32Array) => Uint32Array,
+): Rows {
+  const lengthOf = (document: number) => Math.min(shards.lengths[document], length);
+  const sorted = order.slice().sort((a, b) => lengthOf(b) - lengthOf(a)); // stable: the order decides among equals
+  const rows: number[][] = [];
+  const withRoom: number[][] = Array.from({ length: length + 1 }, () => []);
+  for (const document of sorted) {
+    const needed = lengthOf(document);
+    let room = needed;
+    while (room <= length && withRoom[room].length === 0) room++;
+    const row = room <= length ? (withRoom[room].pop() as number) : rows.push([]) - 1;
+    rows[row].push(document);
+    withRoom[Math.min(room, length) - needed].push(row);
+  }
+  const all = Uint32Array.from(rows.keys());
+  const shown = rowOrder ? rowOrder(all) : all;
+  return {
+    count: rows.length,
+    pieces: (row) => rows[shown[row]].map((document) => ({ document, from: 0, length: lengthOf(document) })),
+  };
+}
+
 /** The first index whose end lies after `at`. */
 function firstAfter(ends: Float64Array, at: number): number {
   let [low, high] = [0, ends.length];

@@ -1,6 +1,10 @@
-/** Token shards on disk: `tokens-N.bin` (u16 or u32), `documents.bin` (length and hash of each document), `info.json`. */
+/**
+ * Token shards on disk: `tokens-N.bin` (u16 or u32), `trained-N.bin` (a byte a token, where not all are trained on), `documents.bin`
+ * (length and hash of each document), `info.json`.
+ */
 import { closeSync, openSync, readFileSync, readSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
+import type { Stage } from "./documents.ts";
 import { DataError } from "./files.ts";
 
 export interface ShardInfo {
@@ -12,7 +16,19 @@ export interface ShardInfo {
   /** Lines left out by `onError: "skip"`, and what was wrong with the first of them. */
   skipped: number;
   skippedExamples: string[];
+  stage: Stage;
+  /** Longest document in tokens; undefined: as long as they come. */
+  maxLength?: number;
+  /** Documents (in pairs: pairs) that were longer, of which a part is kept. */
+  truncated: number;
+  /** Documents (pairs) left out because no token of what is kept is trained on. */
+  untrained: number;
+  /** What the lines look like, as "sharegpt", or with counts as "alpaca (7), messages (2)". */
+  format: string;
 }
+
+/** What shards say that were made before there were stages. */
+const textInfo = { stage: "text", truncated: 0, untrained: 0, format: "text" } as const;
 
 /** An open dataset. */
 export interface Shards {
@@ -26,24 +42,37 @@ export interface Shards {
   readonly hashes: Uint32Array;
   /** Reads tokens `from` to `from + out.length` of one document. */
   read(document: number, from: number, out: Int32Array): void;
+  /** The same for whether each token is trained on: 1 or 0. */
+  readTrained(document: number, from: number, out: Uint8Array): void;
   close(): void;
 }
 
 /** @throws DataError where files are missing or shorter than `info.json` says */
 export function openShards(folder: string): Shards {
-  const info = JSON.parse(readFileSync(join(folder, "info.json"), "utf8")) as ShardInfo;
+  const info = { ...textInfo, ...(JSON.parse(readFileSync(join(folder, "info.json"), "utf8")) as ShardInfo) };
   const index = readFileSync(join(folder, "documents.bin"));
   const pairs = new Uint32Array(index.buffer.slice(index.byteOffset, index.byteOffset + index.byteLength));
-  const files = info.shards.map((count, i) => {
-    const path = join(folder, `tokens-${i}.bin`);
-    if (statSync(path).size !== count * info.bytesPerToken)
-      throw new DataError(`${path}: is damaged; delete ${folder} to make it anew`);
-    return openSync(path, "r");
-  });
+  const open = (name: string, bytes: number) =>
+    info.shards.map((count, i) => {
+      const path = join(folder, `${name}-${i}.bin`);
+      if (statSync(path).size !== count * bytes)
+        throw new DataError(`${path}: is damaged; delete ${folder} to make it anew`);
+      return openSync(path, "r");
+    });
+  const files = open("tokens", info.bytesPerToken);
+  const masks = info.stage === "text" ? [] : open("trained", 1);
   if (pairs.length !== 2 * info.documents)
     throw new DataError(`${folder}/documents.bin: is damaged; delete ${folder} to make it anew`);
   const lengths = pairs.filter((_, i) => i % 2 === 0);
   const places = placeDocuments(lengths, info.shards);
+  const fill = (into: Uint8Array, file: number, start: number, document: number) => {
+    for (let at = 0; at < into.length; ) {
+      const got = readSync(file, into, at, into.length - at, start + at);
+      if (got === 0)
+        throw new DataError(`${folder}: document ${document} ends early; delete the folder to make it anew`);
+      at += got;
+    }
+  };
   return {
     folder,
     key: basename(folder),
@@ -54,17 +83,15 @@ export function openShards(folder: string): Shards {
     read(document, from, out) {
       const bytes = info.bytesPerToken;
       const raw = bytes === 2 ? new Uint16Array(out.length) : new Uint32Array(out.length);
-      const into = new Uint8Array(raw.buffer);
       const start = (places.starts[document] + from) * bytes;
-      for (let at = 0; at < into.length; ) {
-        const got = readSync(files[places.shards[document]], into, at, into.length - at, start + at);
-        if (got === 0)
-          throw new DataError(`${folder}: document ${document} ends early; delete the folder to make it anew`);
-        at += got;
-      }
+      fill(new Uint8Array(raw.buffer), files[places.shards[document]], start, document);
       out.set(raw);
     },
-    close: () => files.forEach(closeSync),
+    readTrained(document, from, out) {
+      if (masks.length === 0) out.fill(1);
+      else fill(out, masks[places.shards[document]], places.starts[document] + from, document);
+    },
+    close: () => [...files, ...masks].forEach(closeSync),
   };
 }
 

@@ -48,7 +48,9 @@ export function planHuggingFace(weights: ModelWeights, dtype: FloatDType, tokeni
 
 /** PyTorch's state_dict in MiniMind's names, which are Hugging Face's; the tied output layer stands in it by name. */
 export function planPth(weights: ModelWeights, dtype: FloatDType): ExportPlan {
-  const tied: Record<string, string> = weights.config.tie_word_embeddings ? { "lm_head.weight": "model.embed_tokens.weight" } : {};
+  const tied: Record<string, string> = weights.config.tie_word_embeddings
+    ? { "lm_head.weight": "model.embed_tokens.weight" }
+    : {};
   return {
     tensors: planned(weights, dtype),
     notes: Object.entries(tied).map(([name, holder]) => `${name} shares the numbers of ${holder}`),

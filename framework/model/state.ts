@@ -4,10 +4,14 @@ import { toFloat32 } from "../checkpoint/host.ts";
 import type { TensorToWrite } from "../checkpoint/safetensors.ts";
 import type { Checkpoint } from "../checkpoint/source.ts";
 import { MicroMindError } from "../device/errors.ts";
-import type { Module } from "../nn/index.ts";
 import type { Optimizer } from "../optim/index.ts";
 import { randomState, setRandomState } from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+
+/** A model, or an adapter. */
+interface Trained {
+  namedParameters(): Map<string, Tensor>;
+}
 
 export interface TrainingState {
   /** Read from the device one by one as they are written. */
@@ -19,7 +23,7 @@ export interface TrainingState {
  * The state after the last step. Write it before the next one.
  * @param data names what is trained on, by content: a resumed run must find the same
  */
-export function snapshot(model: Module, optimizer: Optimizer, data: string): TrainingState {
+export function snapshot(model: Trained, optimizer: Optimizer, data: string): TrainingState {
   const entry = (tensor: Tensor): TensorToWrite => ({
     shape: [...tensor.shape],
     dtype: "F32",
@@ -39,13 +43,13 @@ export function snapshot(model: Module, optimizer: Optimizer, data: string): Tra
  */
 export function restore(
   saved: { tensors: Checkpoint; meta: TrainingState["meta"] },
-  model: Module,
+  model: Trained,
   optimizer: Optimizer,
   data: string,
 ): void {
   if (saved.meta.data !== data) {
     throw new MicroMindError(
-      "--resume: the data or the tokenizer has changed since the run began; bring them back, or start a new run",
+      "--resume: the data, the tokenizer or the base has changed since the run began; bring them back, or start a new run",
     );
   }
   const read = (name: string) => toFloat32(saved.tensors.get(name));

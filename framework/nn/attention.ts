@@ -1,12 +1,8 @@
 import { type AttentionOptions, documentSpans, scaledDotProductAttention } from "../ops/attention.ts";
-import { normedLinear } from "../ops/decodeLinear.ts";
-import { packedLinear } from "../ops/linear.ts";
-import { cast } from "../ops/pointwise.ts";
 import { rope } from "../ops/rope.ts";
 import { fusesHeads, type HeadsPlace, selfAttention, splitHeads } from "../ops/selfAttention.ts";
-import { concat } from "../ops/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { Linear, RMSNorm } from "./layers.ts";
+import { Linear, packedForward, RMSNorm } from "./layers.ts";
 import { adjoin, Module } from "./module.ts";
 
 /** Keys and values of earlier tokens. */
@@ -91,9 +87,7 @@ export class Attention extends Module {
 
   /** x [B, T, hidden] to [B, T, hidden]; x is normalised first if `norm` is given, and `residual`, of x's shape, added to what comes out. */
   forward(x: Tensor, placement: Placement = {}, residual?: Tensor, norm?: RMSNorm): Tensor {
-    const weights = [this.q_proj.weight, this.k_proj.weight, this.v_proj.weight];
-    const packed = norm ? normedLinear(x, norm, weights) : packedLinear(x, weights);
-    const qkv = addBiases(packed, [this.q_proj, this.k_proj, this.v_proj]);
+    const qkv = packedForward(x, [this.q_proj, this.k_proj, this.v_proj], norm);
     const y = fusesHeads(this.sizes.headDim) ? this.fused(qkv, placement) : this.stepwise(qkv, placement);
     return this.o_proj.forward(y, residual);
   }
@@ -133,10 +127,4 @@ export class Attention extends Module {
       : scaledDotProductAttention(turned, key, v, { causal: !bidirectional, segments, spans, layout: "BTHD" });
     return y.reshape(batch, length, heads * headDim);
   }
-}
-
-/** Adds the biases of layers side by side to what they gave, where they have any. */
-function addBiases(y: Tensor, layers: readonly Linear[]): Tensor {
-  const biases = layers.flatMap(({ bias }) => bias ?? []);
-  return biases.length ? y.add(cast(concat(biases, 0), y.dtype)) : y;
 }

@@ -10,4 +10,5 @@ export {
   Sequential,
   SwiGLU,
 } from "./layers.ts";
+export { LowRank, type LowRankOptions } from "./lora.ts";
 export { adjoin, Module, parameter, StateDictError } from "./module.ts";

@@ -1,13 +1,16 @@
-import { dropout } from "../ops/activation.ts";
+import { dropout, swiglu } from "../ops/activation.ts";
 import { ones, rand, randn, zeros } from "../ops/create.ts";
 import { gatedLinear, normedLinear } from "../ops/decodeLinear.ts";
 import { embedding } from "../ops/gather.ts";
 import { linear, packedLinear } from "../ops/linear.ts";
 import { layerNorm, rmsNorm } from "../ops/norm.ts";
+import { cast } from "../ops/pointwise.ts";
+import { concat } from "../ops/shape.ts";
 import { bytesOf, type DType } from "../tensor/dtype.ts";
 import { gpu } from "../tensor/engine.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { addLowRank, type LowRank } from "./lora.ts";
 import { adjoin, Module, parameter } from "./module.ts";
 
 /** A parameter of normal random numbers of deviation `std`. */
@@ -36,6 +39,8 @@ export interface LinearOptions {
 export class Linear extends Module {
   readonly weight: Tensor;
   readonly bias: Tensor | undefined;
+  /** A low-rank product beside the weight's; not among the layer's parameters. */
+  adapter: LowRank | undefined;
 
   constructor(inFeatures: number, outFeatures: number, { bias = true, std }: LinearOptions = {}) {
     super();
@@ -51,8 +56,21 @@ export class Linear extends Module {
 
   /** `residual` [..., out] is added in the same launch. */
   forward(x: Tensor, residual?: Tensor): Tensor {
-    return linear(x, this.weight, this.bias, residual);
+    return addLowRank(linear(x, this.weight, this.bias, residual), x, [this]);
   }
+}
+
+/** Linear layers of one input, side by side (see `packedLinear`), of x normalised first if `norm` is given; all have biases, or none. */
+export function packedForward(x: Tensor, layers: readonly Linear[], norm?: RMSNorm): Tensor {
+  const weights = layers.map(({ weight }) => weight);
+  if (norm && layers.every(({ adapter }) => !adapter)) return addBiases(normedLinear(x, norm, weights), layers);
+  const h = norm ? norm.forward(x) : x;
+  return addBiases(addLowRank(packedLinear(h, weights), h, layers), layers);
+}
+
+function addBiases(y: Tensor, layers: readonly Linear[]): Tensor {
+  const biases = layers.flatMap(({ bias }) => bias ?? []);
+  return biases.length ? y.add(cast(concat(biases, 0), y.dtype)) : y;
 }
 
 /** Rows of a table by index: i32 [...] to [..., D]. */
@@ -139,9 +157,8 @@ export class SwiGLU extends Module {
     const { gate_proj: gate, up_proj: up, down_proj: down } = this;
     const bytes = (x.size / x.dim(-1)) * 2 * gate.weight.shape[0] * bytesOf(x.dtype);
     if (bytes <= gpu().device.limits.maxStorageBufferBindingSize) {
-      const weights = [gate.weight, up.weight];
-      const both = norm ? normedLinear(x, norm, weights) : packedLinear(x, weights);
-      return gatedLinear(both, down.weight, residual);
+      const both = packedForward(x, [gate, up], norm);
+      return down.adapter ? down.forward(swiglu(both), residual) : gatedLinear(both, down.weight, residual);
     }
     const h = norm ? norm.forward(x) : x;
     return down.forward(gate.forward(h).silu().mul(up.forward(h)), residual);

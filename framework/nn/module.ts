@@ -1,4 +1,5 @@
 import { MicroMindError } from "../device/errors.ts";
+import { updateInPlace } from "../ops/elementwise.ts";
 import { unscoped } from "../tensor/scope.ts";
 import { sameShape, showShape } from "../tensor/shape.ts";
 import { ALIGN, Tensor } from "../tensor/tensor.ts";
@@ -28,6 +29,24 @@ export function adjoin<T extends readonly Tensor[]>(tensors: T): T {
   }
   whole.dispose();
   return tensors;
+}
+
+/** Copies in f16, one behind the other, so that what is adjoined in f32 is so in f16. */
+function keepHalves(parameters: readonly Tensor[]): void {
+  for (const p of parameters) p.half?.dispose();
+  const places: number[] = [];
+  const size = parameters.reduce((start, p) => {
+    places.push(start);
+    return start + Math.ceil(p.size / ALIGN) * ALIGN;
+  }, 0);
+  unscoped(() => {
+    const whole = Tensor.empty([size], "f16", "halves");
+    for (const [i, p] of parameters.entries()) {
+      p.half = whole.window(places[i], p.shape);
+      updateInPlace("a", p.half, [p]);
+    }
+    whole.dispose();
+  });
 }
 
 /**
@@ -63,6 +82,22 @@ export abstract class Module {
 
   modules(): Module[] {
     return [this, ...[...this.walk("")].map(([, value]) => value).filter((value) => value instanceof Module)];
+  }
+
+  /** The modules inside, by path. */
+  namedModules(): Map<string, Module> {
+    return new Map([...this.walk("")].filter((found): found is [string, Module] => found[1] instanceof Module));
+  }
+
+  /**
+   * Keeps its parameters as they are: they get no gradient, and optimizers pass them over.
+   * @param halves matrices get copies in f16 for products of that precision, as an optimizer keeps them of what it trains
+   */
+  freeze({ halves = false } = {}): this {
+    const parameters = this.parameters();
+    for (const p of parameters) p.requiresGrad = false;
+    if (halves) keepHalves(parameters.filter(({ rank, dtype }) => rank === 2 && dtype === "f32"));
+    return this;
   }
 
   train(mode = true): this {
@@ -111,6 +146,7 @@ export abstract class Module {
   dispose(): void {
     for (const p of this.parameters()) {
       p.grad?.dispose();
+      p.half?.dispose();
       p.dispose();
     }
   }

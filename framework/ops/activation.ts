@@ -7,7 +7,7 @@ import { showShape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { rand } from "./create.ts";
 import { expectFloat } from "./elementwise.ts";
-import { div, ge, mul } from "./pointwise.ts";
+import { cast, div, ge, mul } from "./pointwise.ts";
 
 /**
  * silu(gate) · up, where each row of x holds gate's values, then up's, as `packedLinear` gives them. Shazeer 2020, arXiv:2002.05202
@@ -33,9 +33,9 @@ export const swiglu = op("swiglu", {
   },
 });
 
-/** Zeroes each element with probability p and scales the rest by 1 / (1 − p) while `training`. Srivastava et al. 2014 */
+/** Zeroes each element with probability p and scales the rest by 1 / (1 − p) while `training`; x's dtype. Srivastava et al. 2014 */
 export function dropout(x: Tensor, p: number, training = true): Tensor {
   if (!(p >= 0 && p < 1)) throw new RangeError(`dropout: p is ${p}, expected 0 to 1 (exclusive)`);
   if (!training || p === 0) return x;
-  return mul(x, div(ge(rand(x.shape), p), 1 - p));
+  return mul(x, cast(div(ge(rand(x.shape), p), 1 - p), x.dtype));
 }

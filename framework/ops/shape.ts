@@ -126,6 +126,35 @@ export const concat = op("concat", {
   twice: true,
 }) as (xs: readonly Tensor[], axis: number) => Tensor;
 
+/**
+ * torch.block_diag: matrices [rᵢ, cᵢ] down the diagonal of zeros [Σ rᵢ, Σ cᵢ]. One of no columns leaves rows of zeros.
+ * @throws ShapeError where one is no matrix
+ */
+export const blockDiag = op("blockDiag", {
+  value(xs: readonly Tensor[]) {
+    const wrong = xs.find((x) => x.rank !== 2);
+    if (wrong) throw new ShapeError(`blockDiag: ${showShape(wrong.shape)} is no matrix`);
+    const [rows, columns] = [0, 1].map((axis) => xs.reduce((all, x) => all + x.shape[axis], 0));
+    const y = fill(Tensor.empty([rows, columns], xs.map((x) => x.dtype).reduce(promote), "blockDiag"), 0);
+    let start = 0;
+    const blocks = xs.map(({ shape, dtype }) => {
+      const block = { shape, dtype, start };
+      start += shape[0] * columns + shape[1];
+      return block;
+    });
+    for (const [i, x] of xs.entries())
+      copyStrided(x, { strides: contiguous(x.shape) }, y, { strides: [columns, 1], start: blocks[i].start }, x.shape);
+    return { y, saved: { blocks, columns } };
+  },
+  gradient: (dy, { blocks, columns }, { needs }) =>
+    blocks.map(({ shape, dtype, start }, i) => {
+      if (!needs(i)) return null;
+      const dx = Tensor.empty(shape, dtype, "blockDiag.dx");
+      copyStrided(dy, { strides: [columns, 1], start }, dx, { strides: contiguous(shape) }, shape);
+      return dx;
+    }),
+}) as (xs: readonly Tensor[]) => Tensor;
+
 /** Joins tensors of one shape along a new axis. */
 export function stack(xs: readonly Tensor[], axis = 0): Tensor {
   if (xs.length === 0) throw new ShapeError("stack: the list is empty");

@@ -109,10 +109,15 @@ export function configure<S extends Schema>(recipe: string, schema: S, options: 
     named = true;
   }
   layer(values, given);
+  if (keys.has("run.dir")) values.set("run.dir", filled(values.get("run.dir") as string, values));
   const command = ["bun", `recipes/${recipe}.ts`, ...args].map(quoted).join(" ");
   const made = { ...nest(schema, values), words: flags.words };
   return { ...made, [origin]: { recipe, schema, preset, resume, named, command } } as Config<S>;
 }
+
+/** `{key}` in the name of a folder stands for that key's value: `out/lora/{lora.name}`. */
+const filled = (folder: string, values: ReadonlyMap<string, Value>) =>
+  folder.replace(/\{([\w.]+)\}/g, (braces, path) => `${values.get(path) ?? braces}`);
 
 /** The keys of a recipe that writes a run folder: `run: runKeys("out/pretrain")`. With them `--resume` is a flag. */
 export const runKeys = (dir: string) => ({
@@ -136,7 +141,8 @@ const quoted = (word: string) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${wor
 
 function resumeFolder(flags: Flags, given: ReadonlyMap<string, Value>, values: ReadonlyMap<string, Value>): string {
   const dir = given.get("run.dir") as string | undefined;
-  const folder = typeof flags.resume === "string" ? flags.resume : (dir ?? (values.get("run.dir") as string));
+  const standing = dir ?? filled(values.get("run.dir") as string, new Map([...values, ...given]));
+  const folder = typeof flags.resume === "string" ? flags.resume : standing;
   if (dir !== undefined && resolve(dir) !== resolve(folder))
     throw new ConfigError(
       `--resume: ${folder} and --run.dir ${dir} are two folders; a run goes on in its own, give one`,

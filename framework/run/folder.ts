@@ -24,7 +24,7 @@ export interface RunFolder {
 
 const lockFile = ".running";
 /** What shows that a folder holds a run, and goes when it is overwritten. */
-const traces = ["metrics.jsonl", "samples.md", "curve.svg", "model.safetensors", "state"];
+const traces = ["metrics.jsonl", "samples.md", "curve.svg", "model.safetensors", "adapter_model.safetensors", "state"];
 
 /**
  * Takes the run's folder. One that holds another run is not touched: where the user named the folder, that is an error, and where

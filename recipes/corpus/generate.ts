@@ -19,6 +19,11 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { adapterConversations, adapterHeldout } from "./chat/adapters.ts";
+import { dpoHeldout, dpoPairs } from "./chat/dpo.ts";
+import { reasonConversations, reasonHeldout } from "./chat/reason.ts";
+import { sftConversations, sftHeldout } from "./chat/sft.ts";
+import { toolConversations, toolHeldout } from "./chat/tools.ts";
 import { arithmeticDocuments, dialogueDocuments, factDocuments, openingDocuments } from "./documents.ts";
 import { heldout } from "./heldout.ts";
 import { randomStream } from "./random.ts";
@@ -43,6 +48,18 @@ export function pretrainDocuments(): string[] {
 export const corpusFiles = (): Record<string, string> => ({
   "pretrain.jsonl": jsonl(pretrainDocuments().map((text) => ({ text }))),
   "heldout.jsonl": jsonl(heldout()),
+  "sft.jsonl": jsonl(sftConversations()),
+  "sft.heldout.jsonl": jsonl(sftHeldout()),
+  "dpo.jsonl": jsonl(dpoPairs()),
+  "dpo.heldout.jsonl": jsonl(dpoHeldout()),
+  "identity.jsonl": jsonl(adapterConversations("identity")),
+  "identity.heldout.jsonl": jsonl(adapterHeldout("identity")),
+  "medical.jsonl": jsonl(adapterConversations("medical")),
+  "medical.heldout.jsonl": jsonl(adapterHeldout("medical")),
+  "reason.jsonl": jsonl(reasonConversations()),
+  "reason.heldout.jsonl": jsonl(reasonHeldout()),
+  "tools.jsonl": jsonl(toolConversations()),
+  "tools.heldout.jsonl": jsonl(toolHeldout()),
 });
 
 /** Writes beside the file and renames, so that a full disk leaves the old file as it was. */

@@ -1,6 +1,9 @@
 /** The model that a stage starts from. */
+import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
+import { openCheckpoint } from "../../framework/checkpoint/load.ts";
+import { FileSource } from "../../framework/checkpoint/source.ts";
 import { type CausalLM, loadModel, loadTokenizer, MicroMindError, type Tokenizer } from "../../framework/index.ts";
 
 /** What a stage starts from is missing, or its parts do not fit each other. */
@@ -56,4 +59,14 @@ export function expectSameTokenizer(
     throw new BaseError(
       `${a.name} and ${b.name} have different tokenizers (${a.tokenizer.vocabSize} and ${b.tokenizer.vocabSize} tokens); both must have been trained with one`,
     );
+}
+
+/** SHA-256 of a model's weights: what a resumed stage knows its frozen base by. */
+export function fingerprint(folder: string): string {
+  const hash = createHash("sha256");
+  for (const file of openCheckpoint(folder).files) {
+    const source = new FileSource(file);
+    for (const piece of source.pieces(0, source.size)) hash.update(piece);
+  }
+  return hash.digest("hex");
 }

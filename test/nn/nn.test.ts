@@ -105,6 +105,19 @@ test("dispose frees all parameters", async () => {
   expect(await leftBehind(() => new Tied().dispose())).toBe(0);
 });
 
+test("a frozen module gets no gradient, though it was trained before, and keeps f16 copies where asked", async () => {
+  const layer = new Linear(16, 8);
+  const x = input([3, 16], 1);
+  layer.forward(x).sum().backward();
+  layer.weight.grad = undefined;
+  layer.freeze({ halves: true });
+  layer.forward(x).sum().backward();
+  expect(layer.weight.grad).toBeUndefined();
+  expect(worst(await (layer.weight.half as Tensor).data(), await layer.weight.data())).toBeLessThan(1e-3);
+  expect(layer.bias?.half).toBeUndefined();
+  layer.dispose();
+});
+
 test("frozen parameters are still named, counted, saved and freed", async () => {
   const left = await leftBehind(() => {
     const layer = new Linear(3, 2);

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { gradcheck } from "../../framework/autograd/gradcheck.ts";
 import { arange, zeros } from "../../framework/ops/create.ts";
-import { concat, expand, permute, reshape, slice, split, stack } from "../../framework/ops/shape.ts";
+import { blockDiag, concat, expand, permute, reshape, slice, split, stack } from "../../framework/ops/shape.ts";
 import { input } from "./support.ts";
 
 const counting = (...shape: number[]) =>
@@ -118,4 +118,16 @@ test("squeeze and unsqueeze move axes of 1", () => {
   expect([...zeros([2, 3]).unsqueeze(-1).shape]).toEqual([2, 3, 1]);
   expect([...zeros([2, 1, 3]).squeeze(1).shape]).toEqual([2, 3]);
   expect(() => zeros([2, 3]).squeeze(0)).toThrow("squeeze: axis 0 of [2, 3] is not 1");
+});
+
+test("blockDiag sets matrices down a diagonal of zeros, those of no columns too", async () => {
+  const y = blockDiag([counting(2, 2), zeros([1, 0]), counting(1, 3)]);
+  expect(await y.tolist()).toEqual([
+    [0, 1, 0, 0, 0],
+    [2, 3, 0, 0, 0],
+    [0, 0, 0, 0, 0],
+    [0, 0, 0, 1, 2],
+  ]);
+  await gradcheck((a, b) => blockDiag([a, b]), [input([2, 3], 1), input([3, 1], 2)]);
+  expect(() => blockDiag([zeros([2])])).toThrow("blockDiag: [2] is no matrix");
 });

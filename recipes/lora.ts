@@ -1,0 +1,263 @@
+/**
+ * LoRA: teaches a model something new by small matrices beside its frozen weights, W x + (alpha / rank) · B A x. The loss is SFT's.
+ * Hu et al. 2021, arXiv:2106.09685
+ *   bun recipes/lora.ts                                       from out/sft, who the model is: out/lora/identity
+ *   bun recipes/lora.ts --lora.name medical --merge true      another adapter, and a whole model with it
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { stepBatches } from "../framework/data/ahead.ts";
+import { type Batch, openBatches, tokenBytes } from "../framework/data/batches.ts";
+import {
+  type CausalLM,
+  init,
+  LoraAdapter,
+  type LossOptions,
+  loraTargets,
+  manualSeed,
+  optim,
+  saveAdapter,
+  saveModel,
+  type Tensor,
+} from "../framework/index.ts";
+import { flopsPerToken } from "../framework/model/cost.ts";
+import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
+import { measureRates } from "../framework/ops/measure.ts";
+import { ConfigError, configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
+import { fingerprint, openBase } from "./shared/base.ts";
+import { askAll, exactMatch, readQuestions, spread } from "./shared/replies.ts";
+import { Aftermath, fixedKeys, inherited, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
+import { heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
+
+const corpus = (name: string) => join(import.meta.dirname, "corpus", name);
+
+const schema = {
+  from: key("out/sft", "model to adapt, which stays as it is: a run's folder, or a Hugging Face folder"),
+  lora: {
+    name: key("identity", "the adapter's name: its folder, and which of the corpus' files it learns"),
+    rank: count(2, "columns of A and B: what can be learnt, and what it takes"),
+    alpha: key(8, "the adapter's product counts alpha / rank times", { min: 0 }),
+    dropout: key(0, "share of the adapter's input that is dropped in training", { min: 0, max: 0.9 }),
+    targets: key(loraTargets, "projections that get an adapter"),
+  },
+  data: {
+    path: key("", "conversations, as for sft; empty: recipes/corpus/<lora.name>.jsonl"),
+    heldOut: key(
+      "",
+      "conversations whose last reply is asked for, never trained on; empty: the corpus' with its data, else none",
+    ),
+    replay: count(1, "batches of the base's own data beside each batch, so that it forgets less; 0: none", 0),
+    basePath: key("", "the base's data for that; empty: the corpus' sft.jsonl with its data, else none"),
+    baseHeldOut: key("", "questions that the base was trained for; empty: the corpus' with its data, else none"),
+    seqLen: count(128, "tokens per row (the base's, where it is a run)", 2),
+    truncate: key("end", "what a conversation longer than a row loses", { choices: ["end", "start"] }),
+    valShare: key(0, "share of the conversations kept for a validation loss", { min: 0, max: 0.5 }),
+    onError: key("error", "what a bad line does", { choices: ["error", "skip"] }),
+    workers: key(
+      null,
+      "threads that tokenize (default: one less than the cores); 0: batches too are assembled without one",
+      {
+        type: "number",
+        min: 0,
+        whole: true,
+      },
+    ),
+  },
+  train: trainKeys({ epochs: 20, learningRate: 5e-3, warmup: 20 }),
+  eval: {
+    every: count(100, "steps between evaluations; 0: only at the end", 0),
+    batches: count(16, "batches of the validation loss"),
+    questions: count(100, "held-out questions asked, and as many of the base's; 0: all", 0),
+    tokens: count(64, "tokens of a reply at most"),
+  },
+  sample: {
+    every: count(200, "steps between samples; 0: only at the end", 0),
+    count: count(6, "held-out questions to show"),
+  },
+  save: saveKeys(200),
+  merge: key(
+    "",
+    "at the end, write a model with the adapter in its weights to this folder; true: to the run's merged/",
+  ),
+  seed: key(1, "of A, shuffle and dropout", { whole: true }),
+  run: runKeys("out/lora/{lora.name}"),
+};
+
+await main(async () => {
+  const config = configure("lora", schema, {
+    about: "Trains a low-rank adapter on conversations; the model itself stays as it is.",
+    presets: "",
+    inherit: inherited,
+    examples: [
+      "bun recipes/lora.ts",
+      "bun recipes/lora.ts --lora.name medical",
+      "bun recipes/lora.ts --lora.name pirate --data.path pirate.jsonl --data.basePath sft.jsonl",
+      "bun recipes/lora.ts --resume out/lora/identity --merge out/me",
+    ],
+    fixed: [...fixedKeys, "lora"],
+  });
+  const { train, seed, lora } = config;
+  const data = { ...config.data, ...filesOf(lora.name, config.data) };
+  const mergeInto = config.merge === "true" ? join(config.run.dir, "merged") : config.merge;
+  if (mergeInto && existsSync(join(mergeInto, "model.safetensors")))
+    throw new ConfigError(`--merge: ${mergeInto} holds a model; choose another folder, or delete that one`);
+  await init({ verbose: true });
+  const run = await Run.open<TrainingState["meta"]>(config);
+  const { model, tokenizer } = await openBase(config.from);
+  model.model.checkpointing = train.checkpointing;
+  model.model.precision = train.precision;
+  model.freeze({ halves: train.precision === "f16" });
+  const open = (path: string) =>
+    tokenized(path, tokenizer, {
+      stage: "conversations",
+      maxLength: data.seqLen,
+      truncate: data.truncate,
+      onError: data.onError,
+      workers: data.workers ?? undefined,
+    });
+  const shards = await open(data.path);
+  const baseShards = data.replay > 0 && data.basePath ? await open(data.basePath) : undefined;
+  const rows = {
+    batchSize: train.batchSize,
+    seqLen: data.seqLen,
+    heldOut: data.valShare,
+    seed,
+    pad: tokenizer.padTokenId ?? 0,
+    tokenBytes: tokenBytes(tokenizer),
+  };
+  const batches = openBatches(shards, rows);
+  const held = data.valShare > 0 ? openBatches(shards, { ...rows, split: "val" }) : undefined;
+  const questions = spread(await readQuestions(data.heldOut), config.eval.questions);
+  const baseQuestions = spread(await readQuestions(data.baseHeldOut), config.eval.questions);
+  const total = totalSteps(train, batches.perEpoch);
+
+  manualSeed(seed);
+  const adapter = new LoraAdapter(model, lora).attach();
+  const optimizer = new optim.AdamW(adapter.namedParameters(), {
+    betas: [0.9, train.beta2],
+    weightDecay: train.weightDecay,
+    precision: train.precision,
+  });
+  const { gradientScale } = optimizer;
+  const source = [shards.key, baseShards?.key, fingerprint(config.from)].join(" ");
+  if (run.resumed) restore(run.resumed, adapter, optimizer, source);
+  const tokensPerStep = train.batchSize * (train.accumulate + (baseShards ? data.replay : 0)) * data.seqLen;
+  const share = (100 * adapter.numParameters()) / model.numParameters();
+  run.print(`${shards.summary()}; ${questions.length} held-out questions, ${baseQuestions.length} of the base's`);
+  run.print(
+    `${total} steps of ${tokensPerStep} tokens; ${adapter.numParameters()} parameters beside ${model.numParameters()} frozen ones: ${share.toFixed(1)}%`,
+  );
+
+  tokenizer.save(run.dir);
+  const { flops: peakFlops } = await measureRates();
+  const done = run.resumed?.step ?? 0;
+  const stepOn = (parts: Batch[], learningRate: number) =>
+    learn(optimizer, parts, (part) => ({ loss: lossOf(model, part, data.seqLen, { gradientScale }) }), {
+      learningRate,
+      clip: train.clip,
+    });
+  if (done === 0) await tuneStep(train.tune, () => stepOn([batches.at(0)], 1).loss.dispose());
+  if (done === 0) run.log({ step: 0, ...(await evaluate()) });
+  const aftermath = new Aftermath(run, {
+    optimizer,
+    tokensPerStep,
+    evaluate,
+    samples,
+    save: (step) =>
+      run.save(step, snapshot(adapter, optimizer, source), () =>
+        saveAdapter(adapter, run.dir, { base: config.from, tokenizer }),
+      ),
+  });
+  const worker = data.workers !== 0;
+  const feed = withReplay(
+    stepBatches(shards, rows, { done, accumulate: train.accumulate, worker }),
+    baseShards && stepBatches(baseShards, { ...rows, heldOut: 0 }, { done, accumulate: data.replay, worker }),
+  );
+  const rates = { learningRate: train.learningRate, total, warmup: train.warmup };
+  for await (const { step, batch } of run.steps(feed, {
+    total,
+    peakFlops,
+    flopsPerToken: (flopsPerToken(model.config) * 2) / 3, // frozen weights get no gradient
+  })) {
+    const learningRate = optim.learningRateAt(train.schedule, step - 1, rates);
+    await aftermath.after(step, stepOn(batch, learningRate), learningRate);
+  }
+  await aftermath.end();
+  const finished = run.step === total;
+  run.finish({ next: `bun recipes/chat.ts --run ${config.from} --lora ${run.dir}` });
+  if (mergeInto && finished) {
+    adapter.merge();
+    await saveModel(model, mergeInto);
+    tokenizer.save(mergeInto);
+    run.print(`${mergeInto}: the model with the adapter in its weights`);
+  }
+  shards.close();
+  baseShards?.close();
+
+  /** What is asked of the model now, with the adapter in the weights: the same answers, sooner. */
+  async function merged<T>(work: () => Promise<T>): Promise<T> {
+    adapter.merge();
+    try {
+      return await work();
+    } finally {
+      adapter.attach();
+    }
+  }
+
+  /** The share of right replies, to the letter, to what the adapter is to learn, and to what the base knew before. */
+  async function evaluate(): Promise<Record<string, number>> {
+    const sumOf = (batch: Batch) => lossOf(model, batch, data.seqLen, { reduction: "sum" });
+    const right = async (asked: typeof questions) =>
+      exactMatch(asked, await askAll(model, tokenizer, asked, { maxNewTokens: config.eval.tokens }));
+    return merged(async () => ({
+      ...(held ? await heldOutLoss(held, sumOf, config.eval.batches) : {}),
+      ...(questions.length ? { exactMatch: await right(questions) } : {}),
+      ...(baseQuestions.length ? { baseMatch: await right(baseQuestions) } : {}),
+    }));
+  }
+
+  /** Some held-out questions with the model's replies. */
+  async function* samples() {
+    const shown = spread(questions, config.sample.count);
+    const replies = await merged(() => askAll(model, tokenizer, shown, { maxNewTokens: config.eval.tokens }));
+    for (const [i, { messages }] of shown.entries()) yield { prompt: messages.at(-1)!.content, text: replies[i] };
+  }
+});
+
+interface Files {
+  path: string;
+  heldOut: string;
+  basePath: string;
+  baseHeldOut: string;
+}
+
+/** The files that are named, else the corpus'. */
+function filesOf(name: string, { path, heldOut, basePath, baseHeldOut }: Files): Files {
+  if (!/^[\w.-]+$/.test(name))
+    throw new ConfigError(`--lora.name is ${JSON.stringify(name)}, expected a folder's name`);
+  const own = (file: string) => (path === "" && existsSync(corpus(file)) ? corpus(file) : "");
+  const found = {
+    path: path || own(`${name}.jsonl`),
+    heldOut: heldOut || own(`${name}.heldout.jsonl`),
+    basePath: basePath || own("sft.jsonl"),
+    baseHeldOut: baseHeldOut || own("sft.heldout.jsonl"),
+  };
+  if (!found.path)
+    throw new ConfigError(`--data.path: the corpus has no ${name}.jsonl (it has identity, medical); name your own`);
+  return found;
+}
+
+/** Each step's batches, with those of the base's data behind them. */
+async function* withReplay(own: AsyncGenerator<Batch[]>, base?: AsyncGenerator<Batch[]>): AsyncGenerator<Batch[]> {
+  try {
+    for await (const batches of own) yield [...batches, ...(base ? (await base.next()).value : [])];
+  } finally {
+    await base?.return(undefined);
+  }
+}
+
+/** Cross-entropy: −log p(next token), over the tokens that the assistant wrote, its end token included. */
+function lossOf(model: CausalLM, batch: Batch, seqLen: number, options: LossOptions = {}): Tensor {
+  const { tokens, labels, segments, positions } = upload(batch, seqLen);
+  return model.loss(tokens, labels, { segments, positions, ...options });
+}
