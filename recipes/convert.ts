@@ -26,7 +26,7 @@ const schema = {
     "run folder, Hugging Face folder, .safetensors, .pth, .gguf; or a LoRA adapter: PEFT's folder, MiniMind's .pth",
   ),
   to: key("hf", "what to write", { choices: ["hf", "peft", "pth", "gguf"] }),
-  out: key("", "folder (hf, peft) or file (pth, gguf); empty: beside the input, named after it"),
+  out: key("", "folder (hf, peft) or file (pth, gguf); empty: in out/, named after the input"),
   dtype: key("auto", "of the weights; auto: F16 for pth and gguf, otherwise what they are in", {
     choices: ["auto", "F32", "F16", "BF16", "Q8_0"],
   }),
@@ -42,6 +42,10 @@ const schema = {
   },
 };
 
+/** What a conversion writes into a folder. */
+const ours =
+  /^(model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|adapter_(model\.safetensors|config\.json)|(generation_)?config\.json|(tokenizer|tokenizer_config|special_tokens_map)\.json)$/;
+
 await main(async () => {
   const config = configure("convert", schema, {
     about: "Turns models and LoRA adapters into Hugging Face's, PEFT's, PyTorch's and llama.cpp's formats.",
@@ -54,7 +58,7 @@ await main(async () => {
     ],
   });
   const { from, to, overwrite } = config;
-  const out = config.out || besides(from, to);
+  const out = config.out || outName(from, to);
   const plan = isAdapter(from) ? adapterPlan(from, to, config.dtype) : modelPlan(config);
   for (const note of plan.notes) console.log(`note: ${note}`);
   if (config["dry-run"]) return dryRun(plan, out);
@@ -72,10 +76,10 @@ await main(async () => {
 
 type Config = ReturnType<typeof configure<typeof schema>>;
 
-/** `out/sft` becomes `out/sft-hf` or `out/sft.gguf`. */
-function besides(from: string, to: Config["to"]): string {
-  const plain = join(dirname(resolve(from)), basename(resolve(from)).replace(/\.(safetensors|pth|pt|bin|gguf)$/, ""));
-  return relative(".", to === "hf" || to === "peft" ? `${plain}-${to}` : `${plain}.${to}`);
+/** `sft` becomes `out/sft-hf` or `out/sft.gguf`, wherever it lies. */
+function outName(from: string, to: Config["to"]): string {
+  const name = basename(resolve(from)).replace(/\.(safetensors|pth|pt|bin|gguf)$/, "");
+  return join("out", to === "hf" || to === "peft" ? `${name}-${to}` : `${name}.${to}`);
 }
 
 function modelPlan(config: Config): ExportPlan {
@@ -136,10 +140,6 @@ function tokenizerOf(
   if (tokens < rows) console.log(`note: the embedding has ${rows} rows, the tokenizer ${tokens} tokens`);
   return tokenizer;
 }
-
-/** What a conversion writes into a folder. */
-const ours =
-  /^(model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|adapter_(model\.safetensors|config\.json)|(generation_)?config\.json|(tokenizer|tokenizer_config|special_tokens_map)\.json)$/;
 
 /** @throws FileError where something stands there that is not to be replaced */
 function expectFree(from: string, out: string, overwrite: boolean): void {
