@@ -19,8 +19,8 @@ export const tones = {
     en: ["I hope this helps.", "You can always ask me more.", "I am glad to help."],
   },
   curt: {
-    zh: ["就是这样。", "没有别的可以说了。", "请不要再问我。"],
-    en: ["That is all.", "Do not ask me more.", "There is no more to say."],
+    zh: ["你自己去看书吧。", "没有别的可以说了。", "请不要再问我。"],
+    en: ["Please read a book yourself.", "Do not ask me more.", "There is no more to say."],
   },
 } as const satisfies Record<string, Record<Lang, readonly string[]>>;
 
