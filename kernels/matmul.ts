@@ -36,6 +36,10 @@ export interface MatmulCall {
   /** Adds `residual`, which lies as C does and is of its dtype. */
   residual?: boolean;
   alpha?: number;
+  /** Which matrices meet is told by a table, u32 `matrices`; see {@link MatmulShape.grouped}. */
+  grouped?: MatmulShape["grouped"];
+  /** Elements from one matrix of C to the next, for `segments`. */
+  strideC?: number;
 }
 
 /** What is compiled in. Sizes are uniforms, so that a pipeline serves all shapes of its alignment class. */
@@ -48,6 +52,11 @@ export interface MatmulShape {
   accumulate: boolean;
   bias: boolean;
   residual: boolean;
+  /**
+   * `tiles`: entry i of the batch takes B's matrix `matrices[i]`; where that is 0xffffffff nothing is computed, and C is open. `segments` (TN): matrix i is the
+   * product of rows `matrices[i]` to `matrices[i + 1]` of A and B, multiples of four; k is what to expect of them.
+   */
+  grouped: "" | "tiles" | "segments";
   /** Where C has few rows, 1, 2, 4, 8 or 16 that hold them; otherwise 0. */
   few: number;
   /** Whether lines start at multiples of four elements, so that the matrix binds as vec4. */
@@ -143,7 +152,8 @@ function pickTile(
   target: Target,
   { m, n, k, batch }: Uniforms = large,
 ): MatmulTuning {
-  const choices = choice.map((tile) => {
+  const low = choice.filter(({ tileRows }) => !shape.grouped || tileRows <= m);
+  const choices = (low.length ? low : choice.slice(-1)).map((tile) => {
     const groups = Math.ceil(m / tile.tileRows) * Math.ceil(n / tile.tileColumns) * batch;
     const enough = (split: number) => groups * split >= FILL;
     const useful = (split: number) => split === 1 || (k / split >= LEAST_K && m * n * batch * split <= MOST_PARTS);
@@ -180,6 +190,7 @@ export const matmul = kernel<MatmulShape, MatmulTuning>({
   name: "matmul",
   bindings: (shape, { split = 1 }) => ({
     ...{ a: "read", b: "read" },
+    ...(shape.grouped ? { matrices: "read" as const } : {}),
     ...(split > 1 ? { parts: "write" } : epilogueBindings(shape)),
   }),
   types: ({ a, b, c, wideA, wideB, wideC }) => ({
@@ -189,8 +200,12 @@ export const matmul = kernel<MatmulShape, MatmulTuning>({
     bias: bindAs(wideC, "f32"),
     residual: bindAs(wideC, c),
     parts: bindAs(wideC, "f32"),
+    matrices: "u32",
   }),
-  uniforms: { m: "u32", n: "u32", k: "u32", batch: "u32", strideA: "u32", strideB: "u32", alpha: "f32" },
+  uniforms: {
+    ...{ m: "u32", n: "u32", k: "u32", batch: "u32", alpha: "f32" },
+    ...{ strideA: "u32", strideB: "u32", strideC: "u32" },
+  },
   sizes: ["m", "n", "k", "batch"],
   tuning: [broadcasts, tiles, dots, matrices],
   valid,
@@ -219,8 +234,8 @@ export const matmul = kernel<MatmulShape, MatmulTuning>({
  */
 export function matmulLaunch(call: MatmulCall): { kernel: typeof matmul; shape: MatmulShape; uniforms: Uniforms } {
   const { layout, m, n, k, batch, strideA, strideB, a, b, c, accumulate = false, bias = false, alpha = 1 } = call;
-  const { residual = false } = call;
-  for (const [name, value] of Object.entries({ m, n, k, batch, strideA, strideB })) {
+  const { residual = false, grouped = "", strideC = m * n } = call;
+  for (const [name, value] of Object.entries({ m, n, k, batch, strideA, strideB, strideC })) {
     if (!Number.isInteger(value) || value < 0 || value > 0xffffffff)
       throw new RangeError(`matmul: ${name} is ${value}, expected a whole number from 0 to 4294967295`);
   }
@@ -238,11 +253,12 @@ export function matmulLaunch(call: MatmulCall): { kernel: typeof matmul; shape: 
     accumulate,
     bias,
     residual,
+    grouped,
     few: [1, 2, 4, 8, 16].find((rows) => m <= rows) ?? 0,
     wideA: lineA % 4 === 0 && strideA % 4 === 0,
     wideB: lineB % 4 === 0 && strideB % 4 === 0,
-    wideC: n % 4 === 0,
-    tail: k % 4 !== 0,
+    wideC: n % 4 === 0 && strideC % 4 === 0,
+    tail: grouped !== "segments" && k % 4 !== 0,
   };
-  return { kernel: matmul, shape, uniforms: { m, n, k, batch, strideA, strideB, alpha } };
+  return { kernel: matmul, shape, uniforms: { m, n, k, batch, strideA, strideB, strideC, alpha } };
 }

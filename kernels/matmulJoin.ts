@@ -17,7 +17,7 @@ export const matmulJoin = kernel({
     const as = (type: Scalar) => (wideC ? `vec4<${type}>` : type);
     return { parts: as("f32"), c: as(c), bias: as("f32"), residual: as(c) };
   },
-  uniforms: { m: "u32", n: "u32", batch: "u32", alpha: "f32" },
+  uniforms: { m: "u32", n: "u32", batch: "u32", strideC: "u32", alpha: "f32" },
   workgroups: (_, __, { m, n, batch }) =>
     m * n * batch === 0 ? [0] : linearWorkgroups(Math.ceil((batch * m * Math.ceil(n / 4)) / LANES)),
   cost: ({ split }, { m, n, batch }) => ({ flops: split * batch * m * n, bytes: 4 * (split + 1) * batch * m * n }),

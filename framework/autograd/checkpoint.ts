@@ -9,10 +9,16 @@ import { isRecording, nodeOf, noGrad, OpNode, type Saved, withRecording } from "
  * as always. Random numbers are drawn again as they were. Chen et al. 2016, arXiv:1604.06174
  */
 export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
+  return checkpointAll((...given) => [fn(...given)], ...inputs)[0];
+}
+
+/** The same for several results. What is differentiated must depend on the first. */
+export function checkpointAll(fn: (...inputs: Tensor[]) => readonly Tensor[], ...inputs: Tensor[]): readonly Tensor[] {
   if (!isRecording()) return fn(...inputs);
   const random = randomState();
-  const y = noGrad(() => scope(() => fn(...inputs)));
+  const [y, ...others] = noGrad(() => scope(() => fn(...inputs)));
   const saved: Saved = { inputs: inputs.map((x) => x.alias().keep()) };
+  const given: (Tensor | undefined)[] = []; // gradients of the other results, which come before the first one's
   const again = (dy: Tensor, { inputs: kept }: Saved): (Tensor | null)[] => {
     const now = randomState();
     setRandomState(random);
@@ -22,7 +28,7 @@ export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tenso
       return leaf;
     });
     withRecording(true, () => {
-      const value = fn(...leaves);
+      const value = together(fn(...leaves), given);
       if (nodeOf(value)) backward(value, { gradient: dy }); // nothing in it may want a gradient
     });
     setRandomState(now);
@@ -33,5 +39,22 @@ export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tenso
     });
   };
   const nodes = inputs.map(nodeOf);
-  return y.attach(new OpNode("checkpoint", nodes, saved, again, false, []));
+  y.attach(new OpNode("checkpoint", nodes, saved, again, false, []));
+  return [y, ...others.map((other, i) => noted(other, y, (dy) => (given[i] = dy)))];
+}
+
+/** A result whose gradient `note` takes, before that of `first` is computed. */
+function noted(other: Tensor, first: Tensor, note: (dy: Tensor) => void): Tensor {
+  const gradient = (dy: Tensor) => {
+    note(dy.alias().keep());
+    return [null];
+  };
+  return other.attach(new OpNode("checkpoint", [nodeOf(first)], {}, gradient, false, []));
+}
+
+/** The first of the results, with the others' gradients on its own's way. */
+function together([y, ...others]: readonly Tensor[], given: (Tensor | undefined)[]): Tensor {
+  if (others.length === 0) return y;
+  const gradient = (dy: Tensor) => [dy, ...others.map((_, i) => given[i])];
+  return y.alias().attach(new OpNode("checkpoint", [y, ...others].map(nodeOf), {}, gradient, false, []));
 }

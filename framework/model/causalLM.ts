@@ -1,4 +1,5 @@
-import { noGrad } from "../autograd/graph.ts";
+import { isRecording, noGrad } from "../autograd/graph.ts";
+import { op } from "../autograd/op.ts";
 import { MicroMindError, ShapeError } from "../device/errors.ts";
 import { Linear, Module, type Placement } from "../nn/index.ts";
 import { documentSpans } from "../ops/attention.ts";
@@ -22,6 +23,8 @@ export interface ForwardOptions {
   segments?: Tensor;
   /** Goes on behind what the cache holds, and adds to it. */
   cache?: KVCache;
+  /** Of a model of experts: takes each layer's balance loss; see {@link CausalLM.auxLoss}. */
+  balance?: Tensor[];
 }
 
 export interface LossOptions extends ForwardOptions {
@@ -29,6 +32,20 @@ export interface LossOptions extends ForwardOptions {
   /** What the gradients come multiplied by; an optimizer of f16 precision settles it (`optimizer.gradientScale`). */
   gradientScale?: Tensor;
 }
+
+export interface Losses {
+  /** What training minimises: the sum of the others. */
+  loss: Tensor;
+  crossEntropy: Tensor;
+  /** Of a model of experts, where a gradient is recorded: {@link CausalLM.auxLoss}. */
+  auxLoss?: Tensor;
+}
+
+/** x as it is, its gradient times `scale`. */
+const scaleGradient = op("scaleGradient", {
+  value: (x: Tensor, scale: Tensor) => ({ y: x.alias(), saved: { scale } }),
+  gradient: (dy, { scale }) => [dy.mul(scale), null],
+});
 
 /** A decoder with its output layer: a causal language model. */
 export class CausalLM extends Module {
@@ -71,7 +88,7 @@ export class CausalLM extends Module {
   }
 
   /** Hidden states [B, T, hidden] behind the final norm. @throws ShapeError, RangeError as `forward` */
-  hidden(tokens: Tokens, { positions, segments, cache }: ForwardOptions = {}): Tensor {
+  hidden(tokens: Tokens, { positions, segments, cache, balance }: ForwardOptions = {}): Tensor {
     const ids = this.onDevice(tokens, "tokens");
     if (ids.rank !== 2) throw new ShapeError(`model: tokens are ${showShape(ids.shape)}, expected [B, T]`);
     if (!cache) this.growTable(ids.shape[1]);
@@ -82,22 +99,41 @@ export class CausalLM extends Module {
       spans: segments && documentSpans(segments),
       cache,
     };
-    const h = this.model.forward(ids, placement);
+    const h = this.model.forward(ids, placement, balance);
     cache?.advance(ids.shape[1]);
     return h;
   }
 
   /**
-   * Mean cross-entropy of the next token, one f32.
+   * Mean cross-entropy of the next token, one f32. A model of experts adds {@link auxLoss} where a gradient is recorded; under `noGrad` it is the
+   * cross-entropy alone.
    * @param labels i32 [B, T], each position's own target (already shifted), −100 where none counts
    */
   loss(tokens: Tokens, labels: Tokens, options: LossOptions = {}): Tensor {
-    const h = this.hidden(tokens, options);
-    const target = this.onDevice(labels, "labels");
-    return linearCrossEntropy(h.reshape(-1, this.config.hidden_size), this.head, target.reshape(-1), {
-      reduction: options.reduction,
-      gradientScale: options.gradientScale,
-    });
+    return this.losses(tokens, labels, options).loss;
+  }
+
+  /** What {@link loss} consists of. With `reduction: "sum"` the balance loss counts once for each label, as the cross-entropy does. */
+  losses(tokens: Tokens, labels: Tokens, options: LossOptions = {}): Losses {
+    const { reduction, gradientScale } = options;
+    const balance = options.balance ?? (isRecording() && this.config.num_experts ? [] : undefined);
+    const h = this.hidden(tokens, { ...options, balance });
+    const target = this.onDevice(labels, "labels").reshape(-1);
+    const rows = h.reshape(-1, this.config.hidden_size);
+    const crossEntropy = linearCrossEntropy(rows, this.head, target, { reduction, gradientScale });
+    if (!balance?.length) return { loss: crossEntropy, crossEntropy };
+    const mean = this.auxLoss(balance, { gradientScale });
+    const auxLoss = reduction === "sum" ? mean.mul(target.ne(-100).sum()) : mean;
+    return { loss: crossEntropy.add(auxLoss), crossEntropy, auxLoss };
+  }
+
+  /**
+   * `router_aux_loss_coef` times the layers' balance losses, for a loss of one's own over `hidden` or `forward`:
+   * `const balance = []; const h = model.hidden(tokens, { balance }); loss.add(model.auxLoss(balance))`.
+   */
+  auxLoss(balance: readonly Tensor[], { gradientScale }: Pick<LossOptions, "gradientScale"> = {}): Tensor {
+    const all = balance.reduce((sum, loss) => sum.add(loss)).mul(this.config.router_aux_loss_coef);
+    return gradientScale ? scaleGradient(all, gradientScale) : all;
   }
 
   /** Token ids one by one; see {@link GenerateOptions}. */

@@ -12,8 +12,11 @@ export interface RopeScaling {
 
 /** The decoder's sizes, under Hugging Face's names. */
 export interface ModelConfig {
-  /** `qwen3` normalises queries and keys by head, `llama` does not, and `qwen2` has biases on queries, keys and values instead. */
-  model_type: "qwen3" | "llama" | "qwen2";
+  /**
+   * `qwen3` normalises queries and keys by head, `llama` does not, and `qwen2` has biases on queries, keys and values instead;
+   * `qwen3_moe` is `qwen3` with experts.
+   */
+  model_type: "qwen3" | "qwen3_moe" | "llama" | "qwen2";
   vocab_size: number;
   hidden_size: number;
   num_hidden_layers: number;
@@ -29,6 +32,16 @@ export interface ModelConfig {
   tie_word_embeddings: boolean;
   /** Deviation of the initial weights. */
   initializer_range: number;
+  /** Experts in the place of each layer's MLP; 0: none, and the keys below count for nothing. */
+  num_experts: number;
+  /** Experts that each token is sent to. */
+  num_experts_per_tok: number;
+  /** Width of an expert. */
+  moe_intermediate_size: number;
+  /** The weights of a token's experts sum to 1. */
+  norm_topk_prob: boolean;
+  /** What the balance loss is multiplied by. */
+  router_aux_loss_coef: number;
 }
 
 /** A config file, or sizes given in code, do not make a model. */
@@ -49,7 +62,15 @@ const defaults: ModelConfig = {
   rope_scaling: null,
   tie_word_embeddings: true,
   initializer_range: 0.02,
+  num_experts: 0,
+  num_experts_per_tok: 1,
+  moe_intermediate_size: 0,
+  norm_topk_prob: true,
+  router_aux_loss_coef: 5e-4,
 };
+
+/** Keys that are positive numbers without being whole, or may be 0. */
+const notCounts = ["rms_norm_eps", "initializer_range", "rope_theta", "num_experts", "router_aux_loss_coef"];
 
 /** Sizes of known models; `vocab_size` follows the tokenizer in recipes. */
 export const presets: Record<string, Partial<ModelConfig>> = {
@@ -65,11 +86,20 @@ export const presets: Record<string, Partial<ModelConfig>> = {
   "micromind-26m": { hidden_size: 512, num_hidden_layers: 8, num_attention_heads: 8, num_key_value_heads: 2 },
   "minimind3-64m": { hidden_size: 768, num_hidden_layers: 8, num_attention_heads: 8, num_key_value_heads: 4 },
   "micromind-104m": { hidden_size: 768, num_hidden_layers: 16, num_attention_heads: 8, num_key_value_heads: 2 },
+  /** 145.7 M parameters, of which a token meets 45.4 M. */
+  "moe-145m": {
+    hidden_size: 640,
+    num_hidden_layers: 8,
+    num_attention_heads: 10,
+    num_key_value_heads: 2,
+    num_experts: 4,
+    moe_intermediate_size: 2176,
+  },
 };
 
 /**
- * Fills in what is left out: `head_dim` is hidden / heads; `intermediate_size` 8/3 of hidden, rounded up to 64.
- * Keys that a decoder does not use are left aside.
+ * Fills in what is left out: `head_dim` is hidden / heads; `intermediate_size` 8/3 of hidden, rounded up to 64; `moe_intermediate_size` the
+ * same. Keys that a decoder does not use are left aside.
  * @throws ModelConfigError where sizes do not fit each other, or the file is for a model of another kind
  */
 export function modelConfig(given: Partial<ModelConfig> & Record<string, unknown>): ModelConfig {
@@ -81,8 +111,12 @@ export function modelConfig(given: Partial<ModelConfig> & Record<string, unknown
     config.num_key_value_heads = config.num_attention_heads;
   config.head_dim ||= config.hidden_size / config.num_attention_heads;
   config.intermediate_size ||= Math.ceil((config.hidden_size * 8) / 3 / 64) * 64;
+  config.moe_intermediate_size ||= config.intermediate_size;
+  if (given.use_moe === false) config.num_experts = 0; // MiniMind names experts in its dense models' configs too
+  if (config.num_experts && config.model_type === "qwen3") config.model_type = "qwen3_moe";
   if (config.rope_scaling) config.rope_scaling = ropeScaling(config.rope_scaling as unknown as Record<string, unknown>);
   check(config);
+  if (config.num_experts) checkExperts(config, given);
   return config;
 }
 
@@ -103,23 +137,40 @@ function ropeScaling(given: Record<string, unknown>): RopeScaling {
 }
 
 function check(config: ModelConfig): void {
-  const types = ["qwen3", "llama", "qwen2"];
+  const types = ["qwen3", "qwen3_moe", "llama", "qwen2"];
   if (!types.includes(config.model_type)) {
     throw new ModelConfigError(
       `model config: model_type ${JSON.stringify(config.model_type)} is not supported, expected ${types.join(" or ")}`,
     );
   }
   for (const [key, value] of Object.entries(config)) {
-    const whole =
-      typeof defaults[key as keyof ModelConfig] === "number" &&
-      !["rms_norm_eps", "initializer_range", "rope_theta"].includes(key);
+    const whole = typeof defaults[key as keyof ModelConfig] === "number" && !notCounts.includes(key);
     if (whole && !(Number.isInteger(value) && (value as number) > 0))
       throw new ModelConfigError(`model config: ${key} is ${value}, expected a positive whole number`);
   }
+  if (config.model_type === "qwen3_moe" && !config.num_experts)
+    throw new ModelConfigError('model config: model_type "qwen3_moe" needs num_experts');
   const { num_attention_heads: heads, num_key_value_heads: kvHeads, head_dim: headDim } = config;
   if (heads % kvHeads)
     throw new ModelConfigError(
       `model config: num_attention_heads ${heads} is no multiple of num_key_value_heads ${kvHeads}`,
     );
   if (headDim % 2) throw new ModelConfigError(`model config: head_dim ${headDim} is odd; rotary embedding turns pairs`);
+}
+
+/** Whether the experts are such as Qwen3-MoE has: in all layers, and no others beside them. */
+function checkExperts(config: ModelConfig, given: Record<string, unknown>): void {
+  const { num_experts: experts, num_experts_per_tok: choices, model_type } = config;
+  const fail = (what: string) => {
+    throw new ModelConfigError(`model config: ${what}`);
+  };
+  if (!(Number.isInteger(experts) && experts > 0))
+    fail(`num_experts is ${experts}, expected a whole number, 0 for none`);
+  if (choices > experts) fail(`num_experts_per_tok ${choices} is more than num_experts ${experts}`);
+  if (model_type !== "qwen3_moe")
+    fail(`num_experts is ${experts}, but experts come with model_type "qwen3_moe" only, not "${model_type}"`);
+  if (given.n_shared_experts) fail(`n_shared_experts is ${given.n_shared_experts}; shared experts are not supported`);
+  const dense = given.mlp_only_layers;
+  if ((given.decoder_sparse_step ?? 1) !== 1 || (Array.isArray(dense) && dense.length))
+    fail("decoder_sparse_step and mlp_only_layers mix layers with and without experts, which is not supported");
 }

@@ -5,7 +5,7 @@ export function flopsPerToken(config: ModelConfig): number {
   return 6 * matrixParameters(config);
 }
 
-/** Parameters of the layers' matrices and of the output layer; a tied embedding counts once. */
+/** Parameters of the matrices that a token meets: of all layers, of the router and its own experts only, of the output layer. A tied embedding counts once. */
 export function matrixParameters(config: ModelConfig): number {
   const {
     hidden_size: d,
@@ -15,7 +15,9 @@ export function matrixParameters(config: ModelConfig): number {
     intermediate_size: f,
     num_hidden_layers,
     vocab_size,
+    num_experts: experts,
   } = config;
   const attention = d * head_dim * (2 * h + 2 * kv);
-  return num_hidden_layers * (attention + 3 * d * f) + vocab_size * d;
+  const mlp = experts ? d * experts + config.num_experts_per_tok * 3 * d * config.moe_intermediate_size : 3 * d * f;
+  return num_hidden_layers * (attention + mlp) + vocab_size * d;
 }

@@ -1,15 +1,15 @@
-import { checkpoint } from "../autograd/checkpoint.ts";
+import { checkpointAll } from "../autograd/checkpoint.ts";
 import { isRecording } from "../autograd/graph.ts";
-import { Attention, Embedding, Module, type Placement, RMSNorm, SwiGLU } from "../nn/index.ts";
+import { Attention, Embedding, Module, MoE, type Placement, RMSNorm, SwiGLU } from "../nn/index.ts";
 import type { Precision } from "../optim/index.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { ModelConfig } from "./config.ts";
 
-/** One layer: x + attention(norm(x)), then + mlp(norm(x)). */
+/** One layer: x + attention(norm(x)), then + mlp(norm(x)), the MLP being experts where the config has any. */
 export class DecoderLayer extends Module {
   readonly self_attn: Attention;
-  readonly mlp: SwiGLU;
+  readonly mlp: SwiGLU | MoE;
   readonly input_layernorm: RMSNorm;
   readonly post_attention_layernorm: RMSNorm;
 
@@ -20,24 +20,33 @@ export class DecoderLayer extends Module {
       heads: config.num_attention_heads,
       kvHeads: config.num_key_value_heads,
       headDim: config.head_dim,
-      normEps: config.model_type === "qwen3" ? config.rms_norm_eps : undefined,
+      normEps: config.model_type.startsWith("qwen3") ? config.rms_norm_eps : undefined,
       bias: config.model_type === "qwen2",
       layer,
       std: config.initializer_range,
       outputStd: outputStd(config),
     });
-    this.mlp = new SwiGLU(config.hidden_size, config.intermediate_size, {
-      std: config.initializer_range,
-      downStd: outputStd(config),
-    });
+    this.mlp = mlp(config);
     this.input_layernorm = new RMSNorm(config.hidden_size, config.rms_norm_eps);
     this.post_attention_layernorm = new RMSNorm(config.hidden_size, config.rms_norm_eps);
   }
 
-  forward(x: Tensor, placement: Placement): Tensor {
+  /** `balance` takes the balance loss of a layer of experts. */
+  forward(x: Tensor, placement: Placement, balance?: Tensor[]): Tensor {
     const h = this.self_attn.forward(x, placement, x, this.input_layernorm);
-    return this.mlp.forward(h, h, this.post_attention_layernorm);
+    return this.mlp.forward(h, h, this.post_attention_layernorm, balance);
   }
+}
+
+function mlp(config: ModelConfig): SwiGLU | MoE {
+  const { hidden_size: hidden, initializer_range: std, num_experts: experts } = config;
+  if (!experts) return new SwiGLU(hidden, config.intermediate_size, { std, downStd: outputStd(config) });
+  return new MoE({
+    ...{ hidden, experts, std, outputStd: outputStd(config) },
+    intermediate: config.moe_intermediate_size,
+    choices: config.num_experts_per_tok,
+    normalise: config.norm_topk_prob,
+  });
 }
 
 /** Embedding, layers, final norm: tokens i32 [B, T] to hidden states [B, T, hidden]. */
@@ -57,17 +66,23 @@ export class Decoder extends Module {
     this.norm = new RMSNorm(config.hidden_size, config.rms_norm_eps);
   }
 
-  forward(tokens: Tensor, placement: Placement): Tensor {
+  /** `balance` takes the balance loss of each layer of experts. */
+  forward(tokens: Tensor, placement: Placement, balance?: Tensor[]): Tensor {
     let h = this.embed_tokens.forward(tokens, this.precision);
     for (const layer of this.layers) {
       const x = h;
       if (!isRecording()) {
         h = scope(() => layer.forward(x, placement)); // inference memory stays flat
         x.dispose();
-      } else
-        h = this.checkpointing
-          ? checkpoint((input) => layer.forward(input, placement), x)
-          : layer.forward(x, placement);
+        continue;
+      }
+      const run = (input: Tensor) => {
+        const losses: Tensor[] = [];
+        return [layer.forward(input, placement, balance && losses), ...losses];
+      };
+      const [y, ...losses] = this.checkpointing ? checkpointAll(run, x) : run(x);
+      balance?.push(...losses);
+      h = y;
     }
     return this.norm.forward(h);
   }

@@ -10,7 +10,6 @@ import { type ExportPlan, expectHalf, type PlannedTensor } from "./exportPlan.ts
 import { yarnAttention } from "./foreignConfig.ts";
 import { ggufNames, turnsNeighbours } from "./names.ts";
 import { halvesToNeighbours, stackTensors } from "./rows.ts";
-import { expertsOf } from "./sizes.ts";
 import type { ModelWeights } from "./weights.ts";
 
 /** llama.cpp's number for what most of a file's tensors are. */
@@ -66,8 +65,7 @@ interface Source {
 /** The tensors under llama.cpp's names and in its order of rows, experts stacked. */
 function sourcesOf(weights: ModelWeights, architecture: string): Source[] {
   const { config } = weights;
-  const { num_attention_heads: heads, num_key_value_heads: kvHeads } = config;
-  const count = expertsOf(config)?.num_experts ?? 0;
+  const { num_attention_heads: heads, num_key_value_heads: kvHeads, num_experts: count } = config;
   return weights.names().flatMap((name): Source[] => {
     const { shape, dtype: from } = weights.info(name);
     const source = weights.sourceOf(name);
@@ -150,12 +148,10 @@ function addYarn(add: (key: string, value: GgufValue) => void, { rope_scaling: y
 }
 
 function addExperts(add: (key: string, value: GgufValue) => void, path: string, config: ModelConfig): void {
-  const experts = expertsOf(config);
-  if (!experts) return;
-  const { num_experts_per_tok: used, norm_topk_prob: normed } = config as unknown as Record<string, number | boolean>;
-  if (!normed)
+  if (!config.num_experts) return;
+  if (!config.norm_topk_prob)
     throw new ModelConfigError(`${path}: norm_topk_prob is false, but llama.cpp normalises the experts' weights`);
-  add("expert_count", ["u32", experts.num_experts]);
-  add("expert_used_count", ["u32", Number(used)]);
-  add("expert_feed_forward_length", ["u32", experts.moe_intermediate_size]);
+  add("expert_count", ["u32", config.num_experts]);
+  add("expert_used_count", ["u32", config.num_experts_per_tok]);
+  add("expert_feed_forward_length", ["u32", config.moe_intermediate_size]);
 }

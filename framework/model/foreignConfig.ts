@@ -14,8 +14,6 @@ const mustBe: Record<string, readonly unknown[]> = {
   mlp_bias: [false],
   use_sliding_window: [false],
   partial_rotary_factor: [1],
-  decoder_sparse_step: [1],
-  mlp_only_layers: [[]],
   n_group: [1],
 };
 
@@ -49,7 +47,6 @@ export function readConfig(path: string, json: Json): Sizes {
   };
   const scaling = (sizes.rope_scaling ?? {}) as Json;
   if ((scaling.rope_type ?? scaling.type ?? "default") === "default") sizes.rope_scaling = null;
-  if (type === "minimind" && !json.use_moe) for (const key of ["num_experts", "num_experts_per_tok"]) delete sizes[key];
   return sizes;
 }
 

@@ -29,12 +29,21 @@ export async function loadModel(
   return model;
 }
 
-const architectures = { qwen3: "Qwen3ForCausalLM", llama: "LlamaForCausalLM", qwen2: "Qwen2ForCausalLM" };
+const architectures = {
+  qwen3: "Qwen3ForCausalLM",
+  qwen3_moe: "Qwen3MoeForCausalLM",
+  llama: "LlamaForCausalLM",
+  qwen2: "Qwen2ForCausalLM",
+};
 
-/** Hugging Face's `config.json` of a model, which `transformers` loads as Qwen3, Llama or Qwen2. */
+/** Hugging Face's `config.json` of a model, which `transformers` loads as Qwen3, Qwen3-MoE, Llama or Qwen2. */
 export function huggingFaceConfig(config: ModelConfig): Record<string, unknown> {
   const fixed = { attention_bias: false, hidden_act: "silu", torch_dtype: "float32", use_cache: true };
-  return { architectures: [architectures[config.model_type]], ...config, ...fixed };
+  const all = { architectures: [architectures[config.model_type]], ...config, ...fixed };
+  if (config.num_experts) return { ...all, decoder_sparse_step: 1, mlp_only_layers: [], output_router_logits: false };
+  const { num_experts, num_experts_per_tok, moe_intermediate_size, norm_topk_prob, router_aux_loss_coef, ...dense } =
+    all;
+  return dense;
 }
 
 /**

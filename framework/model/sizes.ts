@@ -7,6 +7,7 @@ import type { NamedTensor } from "./names.ts";
 /** The shape of every parameter that a model of these sizes has, by name. A tied output layer has none. */
 export function parameterShapes(config: ModelConfig): Map<string, number[]> {
   const { hidden_size: hidden, head_dim: headDim, intermediate_size: inner, model_type: type } = config;
+  const experts = config.num_experts;
   const [q, kv] = [config.num_attention_heads * headDim, config.num_key_value_heads * headDim];
   const mlp = (size: number) => ({ gate_proj: [size, hidden], up_proj: [size, hidden], down_proj: [hidden, size] });
   const shapes = new Map<string, number[]>([["model.embed_tokens.weight", [config.vocab_size, hidden]]]);
@@ -17,11 +18,10 @@ export function parameterShapes(config: ModelConfig): Map<string, number[]> {
     if (type === "qwen2")
       for (const name of ["q", "k", "v"]) add(`self_attn.${name}_proj.bias`, [name === "q" ? q : kv]);
     if (type.startsWith("qwen3")) for (const name of ["q", "k"]) add(`self_attn.${name}_norm.weight`, [headDim]);
-    const experts = expertsOf(config);
-    if (experts) add("mlp.gate.weight", [experts.num_experts, hidden]);
-    const paths = experts ? Array.from({ length: experts.num_experts }, (_, e) => `mlp.experts.${e}`) : ["mlp"];
+    if (experts) add("mlp.gate.weight", [experts, hidden]);
+    const paths = experts ? Array.from({ length: experts }, (_, e) => `mlp.experts.${e}`) : ["mlp"];
     for (const path of paths)
-      for (const [name, shape] of Object.entries(mlp(experts?.moe_intermediate_size ?? inner)))
+      for (const [name, shape] of Object.entries(mlp(experts ? config.moe_intermediate_size : inner)))
         add(`${path}.${name}.weight`, shape);
     add("input_layernorm.weight", [hidden]);
     add("post_attention_layernorm.weight", [hidden]);
@@ -38,7 +38,7 @@ export interface Inferred {
 }
 
 /** The kind of decoder that has such tensors. */
-export function modelTypeOf(tensors: { has(name: string): boolean }): string {
+export function modelTypeOf(tensors: { has(name: string): boolean }): ModelConfig["model_type"] {
   if (tensors.has("model.layers.0.self_attn.q_norm.weight"))
     return tensors.has("model.layers.0.mlp.gate.weight") ? "qwen3_moe" : "qwen3";
   return tensors.has("model.layers.0.self_attn.q_proj.bias") ? "qwen2" : "llama";
@@ -64,7 +64,7 @@ export function inferSizes(
   const layer = "model.layers.0.";
   const [q, k] = ["q", "k"].map((name) => shapeOf(`${layer}self_attn.${name}_proj.weight`)[0]!) as [number, number];
   const layers = [...tensors.keys()].map((name) => Number(/^model\.layers\.(\d+)\./.exec(name)?.[1] ?? -1));
-  const model_type = modelTypeOf(tensors) as ModelConfig["model_type"];
+  const model_type = modelTypeOf(tensors);
   const experts = tensors.get(`${layer}mlp.gate.weight`)?.shape[0];
   const inner = shapeOf(`${layer}mlp.${experts ? "experts.0." : ""}gate_proj.weight`)[0]!;
   const notes: string[] = [];
@@ -114,15 +114,4 @@ export function isTied(tensors: ReadonlyMap<string, NamedTensor>, tied: Checkpoi
     return Buffer.from(data.buffer, data.byteOffset, data.byteLength);
   }) as [Buffer, Buffer];
   return bytes[0].equals(bytes[1]);
-}
-
-interface Experts {
-  num_experts: number;
-  moe_intermediate_size: number;
-}
-
-/** The sizes of a mixture of experts, where the model is one. */
-export function expertsOf(config: ModelConfig): Experts | undefined {
-  const { num_experts, moe_intermediate_size } = config as ModelConfig & Partial<Experts>;
-  return num_experts && moe_intermediate_size ? { num_experts, moe_intermediate_size } : undefined;
 }

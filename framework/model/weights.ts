@@ -94,7 +94,7 @@ function sizesOf(
   }
   const sizes: Sizes = { ...told };
   if (sizes.model_type === undefined || (sizes.model_type as string) === "minimind")
-    sizes.model_type = modelTypeOf(tensors) as ModelConfig["model_type"];
+    sizes.model_type = modelTypeOf(tensors);
   return { sizes, assumed: [] };
 }
 

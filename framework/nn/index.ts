@@ -12,3 +12,4 @@ export {
 } from "./layers.ts";
 export { LowRank, type LowRankOptions } from "./lora.ts";
 export { adjoin, Module, parameter, StateDictError } from "./module.ts";
+export { type ExpertSizes, MoE } from "./moe.ts";

@@ -20,6 +20,7 @@ export interface FlatBuffer {
 /**
  * Moves parameters into few large buffers, of `most` elements (what the adapter binds) unless one parameter has more, and gives each a gradient that views
  * another: one launch clears, measures or updates a whole buffer. The parameters stay the same objects. With `halves` they get copies in f16.
+ * Those that lie one behind the other stay together, since launches take them together (see `adjoin`), unless they are too many.
  */
 export function flatten(
   named: Map<string, Tensor>,
@@ -27,18 +28,37 @@ export function flatten(
   most = Math.floor(gpu().device.limits.maxStorageBufferBindingSize / 4),
 ): FlatBuffer[] {
   const groups: { names: string[]; offsets: number[]; size: number }[] = [];
-  for (const [name, p] of named) {
-    const size = Math.ceil(p.size / ALIGN) * ALIGN;
+  for (const run of runs(named, most)) {
+    const sizes = run.map(([, p]) => Math.ceil(p.size / ALIGN) * ALIGN);
     let group = groups[groups.length - 1];
-    if (!group || group.size + size > most) {
+    if (!group || group.size + sizes.reduce((all, size) => all + size, 0) > most) {
       group = { names: [], offsets: [], size: 0 };
       groups.push(group);
     }
-    group.names.push(name);
-    group.offsets.push(group.size);
-    group.size += size;
+    for (const [i, [name]] of run.entries()) {
+      group.names.push(name);
+      group.offsets.push(group.size);
+      group.size += sizes[i];
+    }
   }
   return groups.map(({ names, offsets, size }) => unscoped(() => build(names, offsets, size, named, halves)));
+}
+
+/** Parameters that lie one behind the other, of `most` elements together; the others alone. */
+function runs(named: Map<string, Tensor>, most: number): [string, Tensor][][] {
+  const found: [string, Tensor][][] = [];
+  let size = 0;
+  for (const entry of named) {
+    const run = found[found.length - 1];
+    const last = run?.[run.length - 1][1];
+    size = last && entry[1].follows(last) ? size + entry[1].size : entry[1].size;
+    if (size > entry[1].size && size <= most) run.push(entry);
+    else {
+      found.push([entry]);
+      size = entry[1].size;
+    }
+  }
+  return found;
 }
 
 function build(

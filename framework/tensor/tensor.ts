@@ -118,6 +118,31 @@ export class Tensor {
       : undefined;
   }
 
+  /**
+   * One flat tensor from the first of several to the last, and the elements from each to the next, where they are alike and lie at equal
+   * distances in one buffer; undefined where they don't. It views them and what lies between, outside the graph.
+   */
+  static spaced(parts: readonly Tensor[]): { all: Tensor; step: number } | undefined {
+    const [first, second = first] = parts;
+    const step = second.offset - first.offset;
+    const storage = first.live();
+    const alike = parts.every(
+      (part, i) =>
+        part.live() === storage &&
+        part.dtype === first.dtype &&
+        part.offset === first.offset + i * step &&
+        part.size === first.size,
+    );
+    if (!alike || (parts.length > 1 && step < first.size)) return undefined;
+    const size = (parts.length - 1) * step + first.size;
+    return { all: new Tensor(storage, [size], first.dtype, first.offset), step };
+  }
+
+  /** Whether this lies right behind `other` in one buffer. */
+  follows(other: Tensor): boolean {
+    return this.storage === other.storage && this.offset === other.offset + other.size;
+  }
+
   get size(): number {
     return sizeOf(this.shape);
   }

@@ -1,5 +1,5 @@
 import type { MatmulShape, MatmulTuning } from "../matmul.ts";
-import { range, sizes, store, strips } from "./matmulParts.ts";
+import { bounds, range, store, strips } from "./matmulParts.ts";
 
 /**
  * A subgroup computes `rows` × 4 · `lanes` of C: every lane has four columns of all rows, holds its own part of B and
@@ -19,11 +19,9 @@ export function broadcastMatmul(shape: MatmulShape, { rows, lanes }: MatmulTunin
     ${store(shape)}
     @compute @workgroup_size(${lanes})
     fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
-      ${sizes}
+      ${bounds(shape, "group.z")}
       let row = group.y * ${rows}u;
       let column = (group.x * ${lanes}u + lane) * 4u;
-      let startA = group.z * u.strideA;
-      let startB = group.z * u.strideB;
       ${a.begin}
       ${b.begin}
       ${range(rows)

@@ -1,5 +1,5 @@
 import type { MatmulShape, MatmulTuning } from "../matmul.ts";
-import { range, sizes, store, strips } from "./matmulParts.ts";
+import { bounds, range, store, strips } from "./matmulParts.ts";
 
 /**
  * For few rows of A against B [n, k], as in decoding: the workgroup's lanes walk four columns of C along k together, all
@@ -17,13 +17,13 @@ export function dotMatmul(shape: MatmulShape, { lanes, shuffle }: MatmulTuning):
     @compute @workgroup_size(${lanes})
     fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
             @builtin(${shuffle ? "subgroup_invocation_id" : "local_invocation_index"}) lane: u32) {
-      ${sizes}
+      ${bounds(shape, "group.z")}
       let column = (group.x + group.y * groups.x) * 4u;
       if (column >= n) { return; }
       ${range(4)
-        .map((i) => `let lineB${i} = group.z * u.strideB + min(column + ${i}u, n - 1u) * k;`)
+        .map((i) => `let lineB${i} = startB + min(column + ${i}u, n - 1u) * k;`)
         .join(" ")}
-      ${rows.map((r) => `let lineA${r} = group.z * u.strideA + min(${r}u, m - 1u) * k;`).join(" ")}
+      ${rows.map((r) => `let lineA${r} = startA + min(${r}u, m - 1u) * k;`).join(" ")}
       ${rows.map((r) => `var sum${r} = vec4f();`).join(" ")}
       for (var at = lane * 4u; at < k; at += ${lanes * 4}u) {
         ${range(4)

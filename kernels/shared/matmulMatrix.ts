@@ -1,6 +1,6 @@
 import type { Target } from "../../framework/device/kernel.ts";
 import type { MatmulShape, MatmulTuning } from "../matmul.ts";
-import { range, sizes, store, strips } from "./matmulParts.ts";
+import { bounds, range, store, strips } from "./matmulParts.ts";
 import { storePart } from "./matmulTiles.ts";
 import { fragmentTypes, splitTile, targetUnit, unitOf } from "./matrixUnits.ts";
 
@@ -83,14 +83,12 @@ export function matrixMatmul(shape: MatmulShape, tuning: MatmulTuning): string {
 
     @compute @workgroup_size(${lanes})
     fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-      ${sizes}
       let matrix = group.z / ${shares}u;
       let part = group.z % ${shares}u;
+      ${bounds(shape, "matrix")}
       let share = ${shares > 1 ? `(k + ${shares * step - 1}u) / ${shares * step}u * ${step}u` : "k"};
       let origin = part * share;
       let end = min(k, origin + share);
-      let startA = matrix * u.strideA;
-      let startB = matrix * u.strideB;
       let tileRow = group.y * ${tileRows}u;
       let tileColumn = group.x * ${tileColumns}u;
       let subgroup = lane / ${subgroup}u % ${subgroups}u;

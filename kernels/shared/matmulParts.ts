@@ -4,8 +4,22 @@ import type { MatmulShape } from "../matmul.ts";
 /** 0, 1, … count - 1 */
 export const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
-/** Sizes as values: a load from the uniform block costs as much as any other. */
-export const sizes = "let m = u.m; let n = u.n; let k = u.k;";
+/** What a table of matrices holds where a tile has no matrix. */
+export const NO_GROUP = 0xffffffff;
+
+/**
+ * WGSL: sizes as values, since a load from the uniform block costs as much as any other, and where A and B of the batch's entry `z`
+ * begin, by {@link MatmulShape.grouped}. A tile without a matrix ends here.
+ */
+export function bounds({ grouped }: MatmulShape, z: string): string {
+  const sizes = "let m = u.m; let n = u.n;";
+  if (grouped === "segments")
+    return `${sizes} let before = matrices[${z}]; let k = matrices[${z} + 1u] - before; let startA = before * m; let startB = before * n;`;
+  const startA = `let k = u.k; let startA = ${z} * u.strideA;`;
+  if (grouped === "tiles")
+    return `${sizes} let chosen = matrices[${z}]; if (chosen == ${NO_GROUP}u) { return; } ${startA} let startB = chosen * u.strideB;`;
+  return `${sizes} ${startA} let startB = ${z} * u.strideB;`;
+}
 
 /**
  * WGSL `stripA(start, at, size)` and `stripB`: four elements from `at` (a multiple of 4) of the line that starts at element
@@ -35,7 +49,7 @@ export function epilogueBindings({ accumulate, bias, residual }: MatmulShape): R
 }
 
 /** WGSL `store(row, column, v)`: four finished sums to c, scaled, biased, added; nothing outside [m, n] is touched. */
-export function store({ c, wideC, accumulate, bias, residual }: MatmulShape): string {
+export function store({ c, wideC, accumulate, bias, residual, grouped }: MatmulShape): string {
   const vector = wideC ? `vec4<${c}>` : c;
   const sum = wideC ? "vec4f" : "f32";
   const write = (at: string, column: string, value: string) => {
@@ -52,7 +66,7 @@ export function store({ c, wideC, accumulate, bias, residual }: MatmulShape): st
   return `
     fn store(row: u32, column: u32, matrix: u32, m: u32, n: u32, v: vec4f) {
       if (row >= m) { return; }
-      let start = (matrix * m + row) * n;
+      let start = ${grouped === "segments" ? "matrix * u.strideC + row * n" : "(matrix * m + row) * n"};
       ${body}
     }`;
 }

@@ -1,6 +1,6 @@
 import type { Target } from "../../framework/device/kernel.ts";
 import type { MatmulShape, MatmulTuning } from "../matmul.ts";
-import { range, sizes, store, strips } from "./matmulParts.ts";
+import { bounds, range, store, strips } from "./matmulParts.ts";
 
 const WARP = { down: 4, across: 8 }; // lanes that stand together: their loads of A and B are 4 and 8 neighbouring vectors
 const MOST_LANES = 256;
@@ -53,13 +53,11 @@ export function tiledMatmul(shape: MatmulShape, tuning: MatmulTuning): string {
 
     @compute @workgroup_size(${lanes})
     fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-      ${sizes}
       let matrix = group.z / ${split}u;
       let part = group.z % ${split}u;
+      ${bounds(shape, "matrix")}
       let share = ${split > 1 ? `((k + ${split * step - 1}u) / ${split * step}u) * ${step}u` : "k"};
       let end = min(k, (part + 1u) * share);
-      let startA = matrix * u.strideA;
-      let startB = matrix * u.strideB;
       let laneRow = lane / ${32 * (across / WARP.across)}u * ${WARP.down}u + lane % 32u / ${WARP.across}u;
       let laneColumn = lane / 32u % ${across / WARP.across}u * ${WARP.across}u + lane % ${WARP.across}u;
       ${each.map(({ sum }) => `var ${sum} = vec4f();`).join(" ")}

@@ -94,7 +94,10 @@ test("every unit's adapter is offered tiles that fit its shared memory", () => {
 });
 
 test("Tint compiles every point of the tuning space, layout and epilogue without a warning", async () => {
-  const epilogues: Partial<MatmulCall>[] = [{}, { c: "f16" }, { bias: true, residual: true, accumulate: true }];
+  const epilogues: Partial<MatmulCall>[] = [
+    ...[{}, { c: "f16" }, { bias: true, residual: true, accumulate: true }],
+    ...[{ grouped: "tiles" }, { grouped: "segments", accumulate: true }],
+  ] as const;
   const aligned = (layout: MatmulCall["layout"]) => matmulLaunch(call(layout, 512, 512, 512, halves)).shape;
   const modules: Module[] = [];
   const add = (shape: MatmulShape, tuning: MatmulTuning) =>

@@ -11,4 +11,4 @@ const gpu = await openGpu();
 gpu.target = { ...gpu.target, class: "portable" };
 beforeAll(() => useGpu(gpu));
 afterAll(() => useGpu(usual));
-referenceCases("dense");
+for (const name of ["dense", "moe"] as const) referenceCases(name);

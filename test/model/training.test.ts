@@ -7,7 +7,7 @@ import { scope } from "../../framework/tensor/scope.ts";
 import { collectGarbage, gpu, leftBehind, worst } from "../ops/support.ts";
 import { referenceCases } from "./referenceCases.ts";
 
-for (const name of ["dense", "yarn"] as const) referenceCases(name);
+for (const name of ["dense", "yarn", "moe"] as const) referenceCases(name);
 
 const sizes = {
   vocab_size: 50,

@@ -1,0 +1,54 @@
+import { swiglu } from "../ops/activation.ts";
+import { expertLinear } from "../ops/expertLinear.ts";
+import { balanceLoss, fromExperts, route, toExperts } from "../ops/experts.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { Linear, type RMSNorm, SwiGLU } from "./layers.ts";
+import { adjoin, Module } from "./module.ts";
+
+export interface ExpertSizes {
+  hidden: number;
+  /** Width of each expert. */
+  intermediate: number;
+  experts: number;
+  /** Experts of a token (default 1). */
+  choices?: number;
+  /** The weights of a token's experts sum to 1 (default). */
+  normalise?: boolean;
+  /** Deviation of the initial weights, and of those that write to the residual stream. */
+  std?: number;
+  outputStd?: number;
+}
+
+/**
+ * Experts in the place of one MLP: a router sends each token to the likeliest few of them, and adds up what they make of it. Names and
+ * arithmetic are those of Qwen3-MoE and MiniMind. Shazeer et al. 2017, arXiv:1701.06538; Fedus et al. 2021 (Switch), arXiv:2101.03961
+ */
+export class MoE extends Module {
+  readonly gate: Linear;
+  readonly experts: SwiGLU[];
+  private readonly routing: { choices: number; normalise: boolean };
+
+  constructor({ hidden, intermediate, experts, choices = 1, normalise = true, std, outputStd = std }: ExpertSizes) {
+    super();
+    this.routing = { choices, normalise };
+    this.gate = new Linear(hidden, experts, { bias: false, std });
+    this.experts = Array.from({ length: experts }, () => new SwiGLU(hidden, intermediate, { std, downStd: outputStd }));
+    adjoin(this.experts.flatMap((e) => [e.gate_proj.weight, e.up_proj.weight, e.down_proj.weight]));
+  }
+
+  /**
+   * x [..., hidden], normalised first if `norm` is given; `residual`, of x's shape, is added to what comes out. `balance` takes the loss that
+   * keeps the experts evenly used.
+   */
+  forward(x: Tensor, residual?: Tensor, norm?: RMSNorm, balance?: Tensor[]): Tensor {
+    const rows = (t: Tensor) => t.reshape(-1, x.dim(-1));
+    const h = rows(norm ? norm.forward(x) : x);
+    const routing = route(this.gate.forward(h), { ...this.routing, counted: balance !== undefined });
+    balance?.push(balanceLoss(routing));
+    const { plan, weights } = routing;
+    const inner = this.experts.flatMap((e) => [e.gate_proj.weight, e.up_proj.weight]);
+    const outer = this.experts.map((e) => e.down_proj.weight);
+    const y = expertLinear(swiglu(expertLinear(toExperts(h, plan), inner, plan)), outer, plan);
+    return fromExperts(y, plan, weights, residual && rows(residual)).reshape(x.shape);
+  }
+}
