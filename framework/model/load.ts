@@ -39,7 +39,8 @@ const architectures = {
 /** Hugging Face's `config.json` of a model, which `transformers` loads as Qwen3, Qwen3-MoE, Llama or Qwen2. */
 export function huggingFaceConfig(config: ModelConfig): Record<string, unknown> {
   const fixed = { attention_bias: false, hidden_act: "silu", torch_dtype: "float32", use_cache: true };
-  const all = { architectures: [architectures[config.model_type]], ...config, ...fixed };
+  const rope_scaling = config.rope_scaling && { rope_type: config.rope_scaling.type, ...config.rope_scaling };
+  const all = { architectures: [architectures[config.model_type]], ...config, rope_scaling, ...fixed };
   if (config.num_experts) return { ...all, decoder_sparse_step: 1, mlp_only_layers: [], output_router_logits: false };
   const { num_experts, num_experts_per_tok, moe_intermediate_size, norm_topk_prob, router_aux_loss_coef, ...dense } =
     all;
