@@ -96,29 +96,34 @@ class Bytes {
   #view = new DataView(this.#bytes.buffer);
 
   u8(value: number): this {
-    this.#view.setUint8(this.#reserve(1), value);
+    const at = this.#reserve(1); // before the view is taken: it may be replaced
+    this.#view.setUint8(at, value);
     return this;
   }
 
   u32(value: number): this {
-    this.#view.setUint32(this.#reserve(4), value, true);
+    const at = this.#reserve(4);
+    this.#view.setUint32(at, value, true);
     return this;
   }
 
   f32(value: number): this {
-    this.#view.setFloat32(this.#reserve(4), value, true);
+    const at = this.#reserve(4);
+    this.#view.setFloat32(at, value, true);
     return this;
   }
 
   u64(value: number): this {
-    this.#view.setBigUint64(this.#reserve(8), BigInt(value), true);
+    const at = this.#reserve(8);
+    this.#view.setBigUint64(at, BigInt(value), true);
     return this;
   }
 
   string(value: string): this {
     const text = Buffer.from(value, "utf8");
     this.u64(text.length);
-    this.#bytes.set(text, this.#reserve(text.length));
+    const at = this.#reserve(text.length);
+    this.#bytes.set(text, at);
     return this;
   }
 

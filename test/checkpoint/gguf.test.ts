@@ -71,6 +71,14 @@ test("@huggingface/gguf reads the same, and finds the numbers where they are", a
   expect([...new Float32Array(Uint8Array.from(bytes).buffer)]).toEqual([...counting(5)]);
 });
 
+test("A vocabulary of any size fits", async () => {
+  const many = Array.from({ length: 20_000 }, (_, i) => `token ${i}`);
+  await writeGguf(path, new Map([["tokenizer.ggml.tokens", ["strings", many]]]), tensors);
+  const read = openGguf(path);
+  expect(read.values.get("tokenizer.ggml.tokens")).toEqual(many);
+  expect([...read.get("output_norm.weight").data]).toEqual([...counting(5)]);
+});
+
 test("Q8_0 is within half a step of each block's scale, whatever the numbers", () => {
   const block = fc.array(fc.float({ noNaN: true, min: -1000, max: 1000 }), { minLength: 32, maxLength: 32 });
   fc.assert(
