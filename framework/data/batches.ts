@@ -55,10 +55,10 @@ export function openBatches(shards: Shards, options: BatchOptions): Batches {
     throw new DataError(
       `${shards.info.files.join(", ")}: holds no ${split === "val" ? "different documents to hold out for validation" : "documents of two tokens or more"}`,
     );
-  const { stage, maxLength = Number.POSITIVE_INFINITY } = shards.info;
-  if (stage !== "text" && maxLength > seqLen)
+  const { stage, maxLength } = shards.info;
+  if (stage !== "text" && !(maxLength !== undefined && maxLength <= seqLen))
     throw new DataError(
-      `openBatches: ${stage} of up to ${maxLength} tokens do not fit rows of ${seqLen}; tokenize them with maxLength ${seqLen}`,
+      `openBatches: ${stage} of ${maxLength === undefined ? "any number of" : `up to ${maxLength}`} tokens do not fit rows of ${seqLen}; tokenize them with maxLength ${seqLen}`,
     );
   const rowsOf = (order: Uint32Array, epoch = -1): Rows => {
     if (!packing) return paddedRows(shards, order, seqLen);

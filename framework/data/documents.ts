@@ -104,14 +104,37 @@ export function parseLine(source: string, where: string, stage: Stage): Record<s
   return value as Record<string, unknown>;
 }
 
+/** The stage that a line's keys belong to; undefined where none knows them. */
+const stageOf = (keys: readonly string[]): Stage | undefined =>
+  (Object.keys(stages) as Stage[]).find((stage) => stages[stage].keys.some((key) => keys.includes(key)));
+
+/**
+ * The stage that files are for, by the first line that is readable; its recipe too.
+ * @throws DataError where no stage knows its keys
+ */
+export async function detectStage(files: readonly string[]): Promise<{ stage: Stage; recipe: string }> {
+  const found = (stage: Stage) => ({ stage, recipe: stages[stage].recipe });
+  if (/\.txt(\.gz)?$/.test(files[0])) return found("text");
+  let bad: unknown;
+  for await (const { text, file, line } of documents(files.slice(0, 1), { stage: "conversations" })) {
+    try {
+      const value = parseLine(text, `${file}:${line}`, "text");
+      const stage = stageOf(Object.keys(value));
+      if (stage === undefined) throw wrongStage(value, `${file}:${line}`, "text");
+      return found(stage);
+    } catch (error) {
+      bad ??= error;
+    }
+  }
+  throw bad;
+}
+
 /** The error for a line without its stage's keys: names the stage it belongs to, where one is known by its keys. */
 export function wrongStage(value: object, where: string, stage: Stage): DataError {
   const keys = Object.keys(value);
   const { expected } = stages[stage];
-  const other = (Object.keys(stages) as Stage[]).find(
-    (s) => s !== stage && stages[s].keys.some((k) => keys.includes(k)),
-  );
-  if (other) {
+  const other = stageOf(keys);
+  if (other && other !== stage) {
     const kind = other === "text" ? "text to pretrain on" : other;
     return new DataError(
       `${where}: holds ${kind}, for ${stages[other].recipe}; ${stages[stage].recipe} reads ${expected}`,

@@ -4,7 +4,7 @@ import type { Tokenizer } from "../text/tokenizer.ts";
 import { type EncodedConversation, encodeConversation, parseConversation } from "./conversations.ts";
 import { parseLine } from "./documents.ts";
 import { DataError } from "./files.ts";
-import { parsePreference } from "./preference.ts";
+import { parsePreference } from "./pairs.ts";
 import { fitConversation, fitPair, type Truncate } from "./truncate.ts";
 
 /** How lines become tokens. */

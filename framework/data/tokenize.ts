@@ -65,7 +65,8 @@ export async function tokenizeDataset(
   return openShards(folder);
 }
 
-function encodingOf(
+/** How a dataset is encoded where options say no more. */
+export function encodingOf(
   tokenizer: Tokenizer,
   { stage = "text", special = true, maxLength = Number.POSITIVE_INFINITY, truncate }: TokenizeOptions,
 ): Encoding {

@@ -87,7 +87,7 @@ function hide(value: unknown, guarded: Guarded): unknown {
     return value.replace(guarded.pattern, (spelling) => guarded.marks.get(spelling) as string);
   if (Array.isArray(value)) return value.map((item) => hide(item, guarded));
   if (value === null || typeof value !== "object") return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, hide(item, guarded)]));
+  return Object.fromEntries(Object.entries(value).map((entry) => hide(entry, guarded) as [string, unknown]));
 }
 
 /** Cuts a rendered conversation where the assistant's turns begin and end. */

@@ -1,6 +1,10 @@
 /** Questions to a model in batches, greedily, and how many replies are right. */
+import { parseConversation } from "../../framework/data/conversations.ts";
+import { documents, parseLine } from "../../framework/data/documents.ts";
+import { DataError, resolveFiles } from "../../framework/data/files.ts";
 import type { CausalLM, Tokenizer } from "../../framework/index.ts";
-import { applyChatTemplate, type ChatMessage } from "../../framework/text/chat.ts";
+import type { ChatMessage } from "../../framework/text/chat.ts";
+import { encodeChat } from "../../framework/text/encodeChat.ts";
 
 /** A conversation up to the reply, and the reply that is expected. */
 export interface Question {
@@ -24,15 +28,34 @@ export interface AskOptions {
   onProgress?: (done: number) => void;
 }
 
-/** The ids of a conversation up to where the assistant replies. */
+/**
+ * The conversations of a held-out file, each without its last message, which is the reply that is expected.
+ * @param path none where it is empty
+ * @throws DataError as `parseConversation` does, and where a conversation does not end with a reply
+ */
+export async function readQuestions(path: string): Promise<Question[]> {
+  const questions: Question[] = [];
+  if (path === "") return questions;
+  for await (const { text, file, line } of documents(resolveFiles(path), { stage: "conversations" })) {
+    const where = `${file}:${line}`;
+    const value = parseLine(text, where, "conversations");
+    const { conversation } = parseConversation(value, where);
+    const messages = conversation.messages.slice(0, -1);
+    const { content: reply, role } = conversation.messages.at(-1)!;
+    if (role !== "assistant" || messages.length === 0)
+      throw new DataError(`${where}: expected a conversation that ends with the assistant's reply`);
+    const { answer, kind } = value as { answer?: string; kind?: string };
+    questions.push({ messages, tools: conversation.tools, reply, answer, kind });
+  }
+  return questions;
+}
+
+/** The ids of a conversation up to where the assistant replies. Special tokens that a message only spells stay text. */
 export const promptIds = (
   tokenizer: Tokenizer,
   { messages, tools }: Pick<Question, "messages" | "tools">,
   openThinking = false,
-): number[] =>
-  tokenizer.encode(applyChatTemplate(tokenizer, messages, { tools, addGenerationPrompt: true, openThinking }), {
-    addSpecialTokens: false,
-  });
+): number[] => [...encodeChat(tokenizer, messages, { tools, addGenerationPrompt: true, openThinking }).ids];
 
 /** The model's reply to each question, without the end token; tags such as `<think>` stay. */
 export async function askAll(

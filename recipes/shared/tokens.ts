@@ -17,6 +17,18 @@ export async function tokenized(path: string, tokenizer: Tokenizer, options: Tok
   return shards;
 }
 
+/** What was read, with all that was left out or cut. */
+export function dataSummary({ tokens, info }: Shards): string {
+  const counted = (n: number, what: string) => (n > 0 ? [`${n} ${what}`] : []);
+  const [example] = info.skippedExamples;
+  return [
+    `${info.documents} ${info.stage} (${info.format}), ${tokens} tokens`,
+    ...counted(info.truncated, `cut to ${info.maxLength} tokens`),
+    ...counted(info.untrained, "left out for lack of a token to train on"),
+    ...counted(info.skipped, `bad lines left out, such as ${example}`),
+  ].join(", ");
+}
+
 /** A batch's arrays on the device, i32 [B, T] each. */
 export function upload(batch: Pick<Batch, "tokens" | "labels" | "segments" | "positions">, seqLen: number) {
   const rows = (values: Int32Array) => Tensor.from(values, { shape: [values.length / seqLen, seqLen] });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { parsePreference } from "../../framework/data/preference.ts";
+import { parsePreference } from "../../framework/data/pairs.ts";
 import { openPreferences, type PreferenceOptions } from "../../framework/data/preferences.ts";
 import { loadTokenizer } from "../../framework/text/tokenizer.ts";
 import { shared } from "../text/oracle.ts";

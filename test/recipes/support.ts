@@ -74,8 +74,9 @@ export async function interrupted(
   dir: string,
   step: number,
   signal: "SIGKILL" | "SIGINT",
+  script = "pretrain.ts",
 ): Promise<Ran> {
-  const child = spawn("pretrain.ts", args);
+  const child = spawn(script, args);
   const output = Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
   while (child.exitCode === null && lastStep(dir) < step) await Bun.sleep(2);
   child.kill(signal);

@@ -77,7 +77,7 @@ const roughTokens = (exchanges: readonly Exchange[]): number =>
  * Deals exchanges, each once, into conversations of 1 to 3 in one language, some after a system message. No
  * conversation asks the same thing twice, and few are longer than `longest` tokens.
  */
-export function deal(exchanges: readonly Exchange[], random: Random, longest = 95): Conversation[] {
+export function deal(exchanges: readonly Exchange[], random: Random, longest = 90): Conversation[] {
   return langs.flatMap((lang) => {
     const conversations: Conversation[] = [];
     let open: Exchange[] = [];

@@ -62,7 +62,7 @@ export const geographyQuestions = {
         "In which part of the world is {s}?",
         "Name the continent where {s} is.",
       ],
-      held: ["Where in the world is {s}?", "What is the continent of {s}?"],
+      held: ["Can you tell me which continent {s} is in?", "What is the continent of {s}?"],
     },
   },
   language: {
@@ -91,8 +91,9 @@ export const geographyQuestions = {
         "Which language do people in {s} speak?",
         "Name the language that people speak in {s}.",
         "What language should I learn for {s}?",
+        "What do people in {s} speak?",
       ],
-      held: ["What do most people in {s} speak?", "I am going to {s}, which language do they speak there?"],
+      held: ["What do most people in {s} speak?", "Which language do they speak in {s}?"],
     },
   },
   currency: {
@@ -152,7 +153,7 @@ export const geographyQuestions = {
         "Do you know the capital of {s} Province?",
         "What is the capital of {s} in China?",
       ],
-      held: ["Can you tell me the capital of {s} Province?", "In {s} Province, which city is the capital?"],
+      held: ["Can you tell me the capital of {s} Province?", "Do you know which city is the capital of {s} Province?"],
     },
   },
   landmark: {

@@ -43,8 +43,8 @@ const asks: Readonly<Record<Problem["operation"], Readonly<Record<Lang, readonly
 };
 
 /**
- * Sums of x and y, x the larger and at least 10, up to 99: each gives x+y, y+x and (x+y)-y. A sum is for training or held
- * out with all that follows from it.
+ * Sums of x and y, x the larger and at least 10, up to 99. A sum is for training or held out with all that follows from
+ * it: y+x, and both subtractions.
  */
 function sums(): [x: number, y: number][] {
   const all: [number, number][] = [];
@@ -54,19 +54,15 @@ function sums(): [x: number, y: number][] {
 
 const heldSums = 150;
 
-/** The problems of one split; "held" has one problem a sum, "train" has three. */
+/** The problems of one split, each of a sum of its own: additions both ways around, and as many subtractions. */
 export function problems(split: "train" | "held", count: number): Problem[] {
-  const add = (a: number, b: number): Problem => ({ operation: "add", a, b, result: a + b });
-  const subtract = (a: number, b: number): Problem => ({ operation: "subtract", a, b, result: a - b });
-  if (split === "held")
-    return sums()
-      .slice(0, heldSums)
-      .slice(0, count)
-      .map(([x, y], i) => (i % 2 === 0 ? add(x, y) : subtract(x + y, y)));
-  return sums()
-    .slice(heldSums)
-    .flatMap(([x, y]) => [add(x, y), subtract(x + y, y), add(y, x)])
-    .slice(0, count);
+  const all = sums();
+  const own = split === "held" ? all.slice(0, heldSums) : all.slice(heldSums);
+  return own.slice(0, count).map(([x, y], i): Problem => {
+    if (i % 2 === 1) return { operation: "subtract", a: x + y, b: y, result: x };
+    const [a, b] = i % 4 === 0 ? [x, y] : [y, x];
+    return { operation: "add", a, b, result: x + y };
+  });
 }
 
 /** The problem as a question. */

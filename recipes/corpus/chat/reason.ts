@@ -41,11 +41,10 @@ const exchange = (problem: Problem, lang: Lang, ask: string): Exchange => ({
 /** reason.jsonl: additions and subtractions up to 99 with their traces. */
 export function reasonConversations(): Conversation[] {
   const random = randomStream("reason");
-  const lines = problems("train", trained).map((problem, i) => {
+  return random.shuffle(problems("train", trained)).map((problem, i) => {
     const lang = langs[i % langs.length]!;
     return conversation([exchange(problem, lang, askProblem(problem, lang, random))]);
   });
-  return random.shuffle(lines);
 }
 
 /** reason.heldout.jsonl: sums that no training file has, in both languages. */

@@ -87,6 +87,7 @@ export const scienceQuestions = {
         "How do you write the symbol of {s}?",
         "What symbol do chemists use for {s}?",
         "Write the chemical symbol of {s}.",
+        "How do chemists write the symbol of {s}?",
         "Which symbol does {s} have?",
       ],
       held: ["How do chemists write {s}?", "Can you tell me the symbol of {s}?"],

@@ -8,10 +8,10 @@ import { framed, framedFacts, inTone } from "./tones.ts";
 import type { Conversation, Exchange, HeldConversation } from "./types.ts";
 
 /** In how many of its relation's wordings a fact is asked, each language on its own. */
-const wordingsPerFact = { world: 4, arithmetic: 1 };
+const wordingsPerFact = { world: 4, arithmetic: 2 };
 
 /** Problems of two-digit numbers, answered at once; heldArithmetic: tasks that the held-out file asks. */
-const [directProblems, heldArithmetic] = [400, 60];
+const [directProblems, heldArithmetic] = [240, 30];
 
 /** What may stand before a question. */
 const prefixes: Readonly<Record<Lang, readonly string[]>> = {

@@ -1,0 +1,178 @@
+/**
+ * Supervised fine-tuning: from a text continuer to an assistant, by learning the assistant's side of conversations. The loss is
+ * pretraining's, over the assistant's tokens only. Ouyang et al. 2022 (InstructGPT), arXiv:2203.02155, step 1.
+ *   bun recipes/sft.ts                                          from out/pretrain, the shipped conversations
+ *   bun recipes/sft.ts --from out/pretrain --data.path sft_512.jsonl --train.epochs 2 --train.learningRate 5e-5
+ */
+import { join } from "node:path";
+import { stepBatches } from "../framework/data/ahead.ts";
+import { type Batch, openBatches, tokenBytes } from "../framework/data/batches.ts";
+import {
+  type CausalLM,
+  init,
+  type LossOptions,
+  manualSeed,
+  optim,
+  saveModel,
+  type Tensor,
+} from "../framework/index.ts";
+import { flopsPerToken } from "../framework/model/cost.ts";
+import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
+import { measureRates } from "../framework/ops/measure.ts";
+import { configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
+import { openBase } from "./shared/base.ts";
+import { askAll, exactMatch, readQuestions, spread } from "./shared/replies.ts";
+import { Aftermath, fixedKeys, inherited, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
+import { dataSummary, heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
+
+const corpus = (name: string) => join(import.meta.dirname, "corpus", name);
+
+const schema = {
+  from: key("out/pretrain", "model to start from: a run's folder, or a Hugging Face folder"),
+  data: {
+    path: key(
+      "",
+      'conversations, JSONL: {"conversations"} as MiniMind\'s, ShareGPT, {"messages"}, Alpaca; .gz, folder, glob; empty: the corpus that ships',
+    ),
+    heldOut: key(
+      "",
+      "conversations whose last reply is asked for, never trained on; empty: the corpus' with its data, else none",
+    ),
+    seqLen: count(128, "tokens per row (the base's, where it is a run)", 2),
+    truncate: key("end", "what a conversation longer than a row loses", { choices: ["end", "start"] }),
+    valShare: key(0.02, "share of the conversations kept for the validation loss", { min: 0, max: 0.5 }),
+    onError: key("error", "what a bad line does", { choices: ["error", "skip"] }),
+    workers: key(
+      null,
+      "threads that tokenize (default: one less than the cores); 0: batches too are assembled without one",
+      {
+        type: "number",
+        min: 0,
+        whole: true,
+      },
+    ),
+  },
+  train: trainKeys({ epochs: 6, learningRate: 1e-3, warmup: 20 }),
+  eval: {
+    every: count(200, "steps between evaluations; 0: only at the end", 0),
+    batches: count(16, "batches of the validation loss"),
+    questions: count(100, "held-out questions asked at each evaluation; at the end all are; 0: all always", 0),
+    tokens: count(64, "tokens of a reply at most"),
+  },
+  sample: {
+    every: count(200, "steps between samples; 0: only at the end", 0),
+    count: count(6, "held-out questions to show"),
+  },
+  save: saveKeys(200),
+  seed: key(1, "of shuffle and dropout", { whole: true }),
+  run: runKeys("out/sft"),
+};
+
+await main(async () => {
+  const config = configure("sft", schema, {
+    about: "Fine-tunes a pretrained model on conversations; only the assistant's tokens count.",
+    presets: "",
+    inherit: inherited,
+    examples: [
+      "bun recipes/sft.ts",
+      "bun recipes/sft.ts --from out/pretrain --data.path sft_512.jsonl --train.epochs 2 --train.learningRate 5e-5",
+      "bun recipes/sft.ts --resume",
+    ],
+    fixed: fixedKeys,
+  });
+  const { train, data, seed } = config;
+  await init({ verbose: true });
+  const run = await Run.open<TrainingState["meta"]>(config);
+  const { model, tokenizer } = await openBase(run.resumed ? run.dir : config.from);
+  model.model.checkpointing = train.checkpointing;
+  model.model.precision = train.precision;
+  const shards = await tokenized(data.path || corpus("sft.jsonl"), tokenizer, {
+    stage: "conversations",
+    maxLength: data.seqLen,
+    truncate: data.truncate,
+    onError: data.onError,
+    workers: data.workers ?? undefined,
+  });
+  const rows = {
+    batchSize: train.batchSize,
+    seqLen: data.seqLen,
+    heldOut: data.valShare,
+    seed,
+    pad: tokenizer.padTokenId ?? 0,
+    tokenBytes: tokenBytes(tokenizer),
+  };
+  const batches = openBatches(shards, rows);
+  const held = data.valShare > 0 ? openBatches(shards, { ...rows, split: "val" }) : undefined;
+  const questions = await readQuestions(data.heldOut || (data.path ? "" : corpus("sft.heldout.jsonl")));
+  const total = totalSteps(train, batches.perEpoch);
+
+  manualSeed(seed);
+  const optimizer = new optim.AdamW(model.namedParameters(), {
+    betas: [0.9, train.beta2],
+    weightDecay: train.weightDecay,
+    precision: train.precision,
+  });
+  const { gradientScale } = optimizer;
+  if (run.resumed) restore(run.resumed, model, optimizer, shards.key);
+  const tokensPerStep = train.batchSize * train.accumulate * data.seqLen;
+  const passes = ((total * train.accumulate) / batches.perEpoch).toFixed(1);
+  run.print(`${dataSummary(shards)}; ${questions.length} held-out questions`);
+  run.print(
+    `${total} steps of ${tokensPerStep} tokens: ${passes} passes over the data; ${model.numParameters()} parameters`,
+  );
+
+  tokenizer.save(run.dir);
+  const { flops: peakFlops } = await measureRates();
+  const done = run.resumed?.step ?? 0;
+  const stepOn = (parts: Batch[], learningRate: number) =>
+    learn(optimizer, parts, (part) => ({ loss: lossOf(model, part, data.seqLen, { gradientScale }) }), {
+      learningRate,
+      clip: train.clip,
+    });
+  if (done === 0) await tuneStep(train.tune, () => stepOn([batches.at(0)], 1).loss.dispose());
+  if (done === 0) run.log({ step: 0, ...(await evaluate(0)) });
+  const aftermath = new Aftermath(run, {
+    optimizer,
+    tokensPerStep,
+    evaluate,
+    samples,
+    save: (step) => run.save(step, snapshot(model, optimizer, shards.key), () => saveModel(model, run.dir)),
+  });
+  const feed = stepBatches(shards, rows, { done, accumulate: train.accumulate, worker: data.workers !== 0 });
+  const rates = { learningRate: train.learningRate, total, warmup: train.warmup };
+  for await (const { step, batch } of run.steps(feed, {
+    total,
+    peakFlops,
+    flopsPerToken: flopsPerToken(model.config),
+  })) {
+    const learningRate = optim.learningRateAt(train.schedule, step - 1, rates);
+    await aftermath.after(step, stepOn(batch, learningRate), learningRate);
+  }
+  await aftermath.end();
+  run.finish({ next: `bun recipes/chat.ts --run ${run.dir}` });
+  shards.close();
+
+  /** Loss of held-out conversations, and the share of held-out questions whose reply is the expected one to the letter. */
+  async function evaluate(step: number): Promise<Record<string, number>> {
+    const sumOf = (batch: Batch) => lossOf(model, batch, data.seqLen, { reduction: "sum" });
+    const asked = step === total ? questions : spread(questions, config.eval.questions);
+    const replies = await askAll(model, tokenizer, asked, { maxNewTokens: config.eval.tokens });
+    return {
+      ...(held ? await heldOutLoss(held, sumOf, config.eval.batches) : {}),
+      ...(asked.length ? { exactMatch: exactMatch(asked, replies) } : {}),
+    };
+  }
+
+  /** Some held-out questions with the model's replies. */
+  async function* samples() {
+    const shown = spread(questions, config.sample.count);
+    const replies = await askAll(model, tokenizer, shown, { maxNewTokens: config.eval.tokens });
+    for (const [i, { messages }] of shown.entries()) yield { prompt: messages.at(-1)!.content, text: replies[i] };
+  }
+});
+
+/** Cross-entropy: −log p(next token), over the tokens that the assistant wrote, its end token included. */
+function lossOf(model: CausalLM, batch: Batch, seqLen: number, options: LossOptions = {}): Tensor {
+  const { tokens, labels, segments, positions } = upload(batch, seqLen);
+  return model.loss(tokens, labels, { segments, positions, ...options });
+}
