@@ -27,7 +27,7 @@ import { ConfigError, configure, count, key, main, Run, runKeys, tuneStep } from
 import { fingerprint, openBase } from "./shared/base.ts";
 import { askAll, exactMatch, readQuestions, spread } from "./shared/replies.ts";
 import { Aftermath, fixedKeys, inherited, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
-import { heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
+import { dataSummary, heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
 
 const corpus = (name: string) => join(import.meta.dirname, "corpus", name);
 
@@ -46,7 +46,7 @@ const schema = {
       "",
       "conversations whose last reply is asked for, never trained on; empty: the corpus' with its data, else none",
     ),
-    replay: count(1, "batches of the base's own data beside each batch, so that it forgets less; 0: none", 0),
+    replay: count(2, "rows of the base's own data beside each step's, so that it forgets less; 0: none", 0),
     basePath: key("", "the base's data for that; empty: the corpus' sft.jsonl with its data, else none"),
     baseHeldOut: key("", "questions that the base was trained for; empty: the corpus' with its data, else none"),
     seqLen: count(128, "tokens per row (the base's, where it is a run)", 2),
@@ -63,9 +63,9 @@ const schema = {
       },
     ),
   },
-  train: trainKeys({ epochs: 20, learningRate: 5e-3, warmup: 20 }),
+  train: trainKeys({ epochs: 50, learningRate: 1e-2, warmup: 20, batchSize: 4 }),
   eval: {
-    every: count(100, "steps between evaluations; 0: only at the end", 0),
+    every: count(200, "steps between evaluations; 0: only at the end", 0),
     batches: count(16, "batches of the validation loss"),
     questions: count(100, "held-out questions asked, and as many of the base's; 0: all", 0),
     tokens: count(64, "tokens of a reply at most"),
@@ -74,7 +74,7 @@ const schema = {
     every: count(200, "steps between samples; 0: only at the end", 0),
     count: count(6, "held-out questions to show"),
   },
-  save: saveKeys(200),
+  save: saveKeys(400),
   merge: key(
     "",
     "at the end, write a model with the adapter in its weights to this folder; true: to the run's merged/",
@@ -87,11 +87,11 @@ await main(async () => {
   const config = configure("lora", schema, {
     about: "Trains a low-rank adapter on conversations; the model itself stays as it is.",
     presets: "",
-    inherit: inherited,
+    inherit: inherited.filter((name) => name !== "train.batchSize"), // the base's data fills batches of its own
     examples: [
       "bun recipes/lora.ts",
       "bun recipes/lora.ts --lora.name medical",
-      "bun recipes/lora.ts --lora.name pirate --data.path pirate.jsonl --data.basePath sft.jsonl",
+      "bun recipes/lora.ts --from qwen3-0.6b --lora.name mine --data.path mine.jsonl --lora.rank 8 --lora.alpha 16 --train.learningRate 2e-4 --train.epochs 3",
       "bun recipes/lora.ts --resume out/lora/identity --merge out/me",
     ],
     fixed: [...fixedKeys, "lora"],
@@ -141,9 +141,9 @@ await main(async () => {
   const { gradientScale } = optimizer;
   const source = [shards.key, baseShards?.key, fingerprint(config.from)].join(" ");
   if (run.resumed) restore(run.resumed, adapter, optimizer, source);
-  const tokensPerStep = train.batchSize * (train.accumulate + (baseShards ? data.replay : 0)) * data.seqLen;
+  const tokensPerStep = (train.batchSize * train.accumulate + (baseShards ? data.replay : 0)) * data.seqLen;
   const share = (100 * adapter.numParameters()) / model.numParameters();
-  run.print(`${shards.summary()}; ${questions.length} held-out questions, ${baseQuestions.length} of the base's`);
+  run.print(`${dataSummary(shards)}; ${questions.length} held-out questions, ${baseQuestions.length} of the base's`);
   run.print(
     `${total} steps of ${tokensPerStep} tokens; ${adapter.numParameters()} parameters beside ${model.numParameters()} frozen ones: ${share.toFixed(1)}%`,
   );
@@ -171,7 +171,7 @@ await main(async () => {
   const worker = data.workers !== 0;
   const feed = withReplay(
     stepBatches(shards, rows, { done, accumulate: train.accumulate, worker }),
-    baseShards && stepBatches(baseShards, { ...rows, heldOut: 0 }, { done, accumulate: data.replay, worker }),
+    baseShards && stepBatches(baseShards, { ...rows, batchSize: data.replay, heldOut: 0 }, { done, worker }),
   );
   const rates = { learningRate: train.learningRate, total, warmup: train.warmup };
   for await (const { step, batch } of run.steps(feed, {
@@ -247,7 +247,7 @@ function filesOf(name: string, { path, heldOut, basePath, baseHeldOut }: Files):
   return found;
 }
 
-/** Each step's batches, with those of the base's data behind them. */
+/** Each step's batches, with one of the base's data behind them: another part of the mean. */
 async function* withReplay(own: AsyncGenerator<Batch[]>, base?: AsyncGenerator<Batch[]>): AsyncGenerator<Batch[]> {
   try {
     for await (const batches of own) yield [...batches, ...(base ? (await base.next()).value : [])];

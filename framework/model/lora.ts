@@ -20,11 +20,13 @@ export interface LoraOptions extends LowRankOptions {
 /** The adapter whose values a model's answers contain at the moment. */
 const active = new WeakMap<CausalLM, LoraAdapter>();
 
-/** Layers that may have an adapter, by path. */
+/** Layers that may have an adapter, by path. Experts have none: their products are grouped, and go past their layers. */
 export function adaptableLayers(model: CausalLM): Map<string, Linear> {
   const found = [...model.namedModules()].filter(
     (entry): entry is [string, Linear] =>
-      entry[1] instanceof Linear && loraTargets.some((name) => entry[0].endsWith(`.${name}`)),
+      entry[1] instanceof Linear &&
+      loraTargets.some((name) => entry[0].endsWith(`.${name}`)) &&
+      !entry[0].includes(".experts."),
   );
   return new Map(found);
 }

@@ -90,6 +90,21 @@ describe("an adapter of a small model", () => {
     adapter.dispose();
   });
 
+  test.skipIf(!gpu.target.f16)("is merged into the f16 copies of the weights too, and taken out of them", async () => {
+    model.freeze({ halves: true });
+    model.model.precision = "f16";
+    const base = await logits(model);
+    const adapter = adapterOf(model).merge();
+    const merged = await logits(model);
+    adapter.attach();
+    const attached = await logits(model);
+    expect(worst(attached, base)).toBeGreaterThan(0.5);
+    expect(worst(merged, attached)).toBeLessThan(0.1);
+    adapter.dispose();
+    expect(await logits(model)).toEqual(base);
+    model.model.precision = "f32";
+  });
+
   test("is the only one in use, and leaves nothing behind", async () => {
     await collectGarbage();
     const left = await leftBehind(() => {

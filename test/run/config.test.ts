@@ -242,6 +242,16 @@ test("resume refuses what would make it another run, and contradictions", () => 
   expect(refusal(`--resume ${dir}/none`)).toContain("holds no run to go on with");
 });
 
+test("a run's folder may be named by another key, also to be resumed", () => {
+  const named = { name: key("identity", "its name"), run: runKeys(join(folder, "out/{name}")) };
+  const read = (...args: string[]) => configure("named", named, { args, presets: folder });
+  expect(read().run.dir).toBe(join(folder, "out/identity"));
+  expect(read("--name", "medical").run.dir).toBe(join(folder, "out/medical"));
+  mkdirSync(join(folder, "out/medical"), { recursive: true });
+  write("out/medical/config.jsonc", '{ "name": "medical", "run": { "dir": "elsewhere" } }');
+  expect(read("--name", "medical", "--resume")[origin].resume).toBe(join(folder, "out/medical"));
+});
+
 test("a recipe without a run folder has no resume", () => {
   const take = () => configure("plain", { seed: key(1, "s") }, { args: ["--resume"], presets: folder });
   expect(take).toThrow('--resume: unknown key "resume"');
