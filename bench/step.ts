@@ -17,9 +17,10 @@ export interface StepOptions {
 }
 
 /** A model with its optimizer, and a training step: on packed rows as training feeds them, or on one fixed batch. */
-export function trainer({ preset, batch, length, precision = "f32", checkpointing = false }: StepOptions) {
+export function trainer(options: StepOptions, config = presets[options.preset]) {
+  const { batch, length, precision = "f32", checkpointing = false } = options;
   manualSeed(1);
-  const model = new CausalLM(presets[preset]);
+  const model = new CausalLM(config);
   model.model.precision = precision;
   model.model.checkpointing = checkpointing;
   const optimizer = new optim.AdamW(model.namedParameters(), { precision });

@@ -50,6 +50,11 @@ const schema = {
     max_position_embeddings: count(1024, "longest text in tokens"),
     rope_theta: key(1e6, "base of the rotary angles", { min: 1 }),
     tie_word_embeddings: key(true, "the output layer is the embedding"),
+    num_experts: count(0, "experts in the place of each MLP, a router's choice for each token; 0: none", 0),
+    num_experts_per_tok: count(1, "experts of a token"),
+    moe_intermediate_size: count(0, "width of an expert; 0: intermediate_size", 0),
+    norm_topk_prob: key(true, "the weights of a token's experts sum to 1"),
+    router_aux_loss_coef: key(5e-4, "share of the loss that keeps experts evenly used", { min: 0 }),
   },
   train: trainKeys({ epochs: 1, learningRate: 5e-4, warmup: 100, weightDecay: 0.1 }),
   eval: {

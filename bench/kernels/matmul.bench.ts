@@ -47,6 +47,48 @@ function matmulCase(
   return kernelCase(kernel, `${layout} ${m}×${n}×${k} ${type}`, shape, buffers, uniforms);
 }
 
+/** Four experts [n, k] over 2,048 tokens in tiles of 32: forward, and their gradients. */
+function expertCase(layout: MatmulCall["layout"], n: number, k: number): KernelCase {
+  const [rows, tile, experts] = [2048, 32, 4];
+  const types = { a: "f32", b: "f32", c: "f32" } as const;
+  const segments = {
+    m: n,
+    n: k,
+    k: rows / experts,
+    batch: experts,
+    strideA: 0,
+    strideB: 0,
+    grouped: "segments",
+  } as const;
+  const [out, inner] = layout === "NT" ? [n, k] : [k, n];
+  const tiles = {
+    m: tile,
+    n: out,
+    k: inner,
+    batch: rows / tile,
+    strideA: tile * inner,
+    strideB: n * k,
+    grouped: "tiles",
+  } as const;
+  const { kernel, shape, uniforms } = matmulLaunch({ layout, ...types, ...(layout === "TN" ? segments : tiles) });
+  const [left, right, weights] = [4 * rows * n, 4 * rows * k, 4 * experts * n * k];
+  const matrices = Uint32Array.from(layout === "TN" ? { length: experts + 1 } : { length: rows / tile }, (_, i) =>
+    layout === "TN" ? (i * rows) / experts : Math.floor((i * tile * experts) / rows),
+  );
+  const buffers = {
+    NT: { a: right, b: weights, c: left },
+    NN: { a: left, b: weights, c: right },
+    TN: { a: left, b: right, c: weights },
+  };
+  return kernelCase(
+    kernel,
+    `${layout} 4 experts, ${rows}×${n}×${k} f32`,
+    shape,
+    { ...buffers[layout], matrices },
+    uniforms,
+  );
+}
+
 const large: Size[] = [
   ["NN", 4096, 4096, 4096],
   ["NT", 4096, 4096, 4096],
@@ -63,5 +105,6 @@ const large: Size[] = [
 
 export default [
   ...[...sizes, ...step].map((size) => matmulCase(...size)),
+  ...(["NT", "NN", "TN"] as const).map((layout) => expertCase(layout, 1408, 256)),
   ...large.map((size) => ({ ...matmulCase(...size), heavy: true })),
 ];

@@ -1,6 +1,7 @@
 import { swiglu } from "../ops/activation.ts";
 import { expertLinear } from "../ops/expertLinear.ts";
 import { balanceLoss, fromExperts, route, toExperts } from "../ops/experts.ts";
+import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { Linear, type RMSNorm, SwiGLU } from "./layers.ts";
 import { adjoin, Module } from "./module.ts";
@@ -41,14 +42,21 @@ export class MoE extends Module {
    * keeps the experts evenly used.
    */
   forward(x: Tensor, residual?: Tensor, norm?: RMSNorm, balance?: Tensor[]): Tensor {
+    const [y, ...losses] = scope(() => this.routed(x, residual, norm, balance !== undefined));
+    balance?.push(...losses);
+    return y;
+  }
+
+  /** The result, and the balance loss where it is `counted`. */
+  private routed(x: Tensor, residual: Tensor | undefined, norm: RMSNorm | undefined, counted: boolean): Tensor[] {
     const rows = (t: Tensor) => t.reshape(-1, x.dim(-1));
     const h = rows(norm ? norm.forward(x) : x);
-    const routing = route(this.gate.forward(h), { ...this.routing, counted: balance !== undefined });
-    balance?.push(balanceLoss(routing));
+    const routing = route(this.gate.forward(h), { ...this.routing, counted });
     const { plan, weights } = routing;
     const inner = this.experts.flatMap((e) => [e.gate_proj.weight, e.up_proj.weight]);
     const outer = this.experts.map((e) => e.down_proj.weight);
     const y = expertLinear(swiglu(expertLinear(toExperts(h, plan), inner, plan)), outer, plan);
-    return fromExperts(y, plan, weights, residual && rows(residual)).reshape(x.shape);
+    const together = fromExperts(y, plan, weights, residual && rows(residual)).reshape(x.shape);
+    return counted ? [together, balanceLoss(routing)] : [together];
   }
 }

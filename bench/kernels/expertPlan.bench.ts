@@ -1,0 +1,3 @@
+import { expertSizes, planCase } from "./expertCases.ts";
+
+export default expertSizes.map(planCase);
