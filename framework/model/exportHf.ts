@@ -19,7 +19,7 @@ const torchNames = { F32: "float32", F16: "float16", BF16: "bfloat16" } as const
  * @param tokenizer without it the folder holds the weights alone
  */
 export function planHuggingFace(weights: ModelWeights, dtype: FloatDType, tokenizer?: Tokenizer): ExportPlan {
-  const { path, config } = weights;
+  const { checkpoint, config } = weights;
   return {
     tensors: planned(weights, dtype),
     notes: [],
@@ -32,8 +32,8 @@ export function planHuggingFace(weights: ModelWeights, dtype: FloatDType, tokeni
         };
         const ids = tokenizer ? tokenIds(tokenizer) : {};
         json("config.json", { ...huggingFaceConfig(config), torch_dtype: torchNames[dtype], ...ids });
-        const old = [path, dirname(path)].map((place) => join(place, "generation_config.json")).find(existsSync);
-        if (old) {
+        const old = join(dirname(checkpoint.files[0]!), "generation_config.json");
+        if (existsSync(old)) {
           copyFileSync(old, join(to, "generation_config.json"));
           files.push("generation_config.json");
         } else json("generation_config.json", { do_sample: true, ...ids });
