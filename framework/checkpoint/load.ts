@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { FileError, readingError } from "./file.ts";
+import { openGguf } from "./gguf.ts";
 import { openPth } from "./pth.ts";
 import { openSafetensors } from "./safetensors.ts";
 import { openShards } from "./shards.ts";
@@ -17,9 +18,9 @@ export interface CheckpointWithConfig extends Checkpoint {
 
 /**
  * Opens a checkpoint; tensors are read when asked for.
- * @param path a `.safetensors` or PyTorch file (told apart by what they hold, not by their names), a `*.index.json`, or a
+ * @param path a `.safetensors`, GGUF or PyTorch file (told apart by what they hold, not by their names), a `*.index.json`, or a
  *   folder, in which stands, looked for in this order: `model.safetensors`, `model.safetensors.index.json`,
- *   `pytorch_model.bin`, `pytorch_model.bin.index.json`, a single `*.safetensors`, a single `*.pth`, `*.pt` or `*.bin`
+ *   `pytorch_model.bin`, `pytorch_model.bin.index.json`, a single `*.safetensors`, a single `*.pth`, `*.pt` or `*.bin`, a single `*.gguf`
  * @throws FileError where there is none, several, or it cannot be read
  */
 export function openCheckpoint(path: string): CheckpointWithConfig {
@@ -44,6 +45,7 @@ function openFile(path: string): Checkpoint {
   if (path.endsWith(".index.json")) return openShards(path, openFile);
   const source = new FileSource(path);
   const start = source.read(0, Math.min(source.size, 9));
+  if (Buffer.from(start).toString("latin1", 0, 4) === "GGUF") return openGguf(path);
   const hasHeader = start[8] === 0x7b; // safetensors: a length of 8 bytes, then "{"
   return hasHeader || path.endsWith(".safetensors") ? openSafetensors(path) : openPth(path);
 }
@@ -54,7 +56,7 @@ const wellKnown = [
   "pytorch_model.bin",
   "pytorch_model.bin.index.json",
 ];
-const endings = [/\.safetensors$/, /\.(pth|pt|bin)$/];
+const endings = [/\.safetensors$/, /\.(pth|pt|bin)$/, /\.gguf$/];
 
 function findInFolder(folder: string): string {
   const names = readdirSync(folder).filter((name) => !name.startsWith("."));

@@ -31,7 +31,6 @@ const largestRead = 64 * 2 ** 20;
 const strangers: [RegExp, string][] = [
   [/^version https:\/\/git-lfs/, "is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"],
   [/^\s*<(!doctype|html|\?xml)/i, "is a web page, not a checkpoint; the download went wrong"],
-  [/^GGUF/, "is a GGUF file, expected safetensors or PyTorch"],
   [/^\x93NUMPY/, "is a NumPy file, expected safetensors or PyTorch"],
   [/^\x89HDF/, "is an HDF5 file, expected safetensors or PyTorch"],
 ];

@@ -12,9 +12,9 @@ import type { ModelConfig } from "./config.ts";
 import { huggingFaceConfig } from "./load.ts";
 import { AdapterError, adaptableLayers, LoraAdapter } from "./lora.ts";
 
-const WEIGHTS = "adapter_model.safetensors";
-const CONFIG = "adapter_config.json";
-const PREFIX = "base_model.model.";
+export const WEIGHTS = "adapter_model.safetensors";
+export const CONFIG = "adapter_config.json";
+export const PREFIX = "base_model.model.";
 
 /** What the base must share with the model that an adapter was trained on. */
 const sizes = [
@@ -116,7 +116,8 @@ export async function loadAdapter(
   }
 }
 
-function openAdapter(path: string): { checkpoint: Checkpoint; config?: Record<string, unknown> } {
+/** @throws FileError where files are missing or damaged */
+export function openAdapter(path: string): { checkpoint: Checkpoint; config?: Record<string, unknown> } {
   if (!isFolder(path)) return { checkpoint: openCheckpoint(path) };
   const config = join(path, CONFIG);
   if (!existsSync(config)) throw new FileError(path, `holds no adapter: there is no ${CONFIG}`);
@@ -133,8 +134,8 @@ function isFolder(path: string): boolean {
   }
 }
 
-/** Refuses kinds of adapters that would compute something else, and those of another model. */
-function checkConfig(path: string, config: Record<string, unknown>, model: CausalLM, tokenizer?: Vocabulary): void {
+/** @throws AdapterError for kinds of adapters that would compute something else */
+export function checkKind(path: string, config: Record<string, unknown>): void {
   const where = join(path, CONFIG);
   if (config.peft_type !== "LORA")
     throw new AdapterError(`${where}: peft_type is ${JSON.stringify(config.peft_type)}, expected "LORA"`);
@@ -146,6 +147,11 @@ function checkConfig(path: string, config: Record<string, unknown>, model: Causa
   for (const key of ["use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "bias"])
     if (set(config[key]))
       throw new AdapterError(`${where}: ${key} is ${JSON.stringify(config[key])}, which is not supported`);
+}
+
+/** Refuses kinds of adapters that would compute something else, and those of another model. */
+function checkConfig(path: string, config: Record<string, unknown>, model: CausalLM, tokenizer?: Vocabulary): void {
+  checkKind(path, config);
   const base = (config.auto_mapping ?? {}) as { base_model_config?: Partial<ModelConfig>; tokenizer?: string };
   const other = sizes.filter((key) => (base.base_model_config?.[key] ?? model.config[key]) !== model.config[key]);
   if (other.length) {
@@ -156,8 +162,8 @@ function checkConfig(path: string, config: Record<string, unknown>, model: Causa
     throw new AdapterError(`${path}: the adapter was trained with another tokenizer than this model's`);
 }
 
-/** Names in the file by ours: `<path>.lora_A.weight`. */
-function halvesOf(path: string, checkpoint: Checkpoint): Map<string, string> {
+/** Names in the file by ours: `<path>.lora_A.weight`. @throws AdapterError where there are others */
+export function halvesOf(path: string, checkpoint: Checkpoint): Map<string, string> {
   const halves = new Map<string, string>();
   const strangers: string[] = [];
   for (const name of checkpoint.names()) {
@@ -172,7 +178,7 @@ function halvesOf(path: string, checkpoint: Checkpoint): Map<string, string> {
   return halves;
 }
 
-const layerOf = (name: string) => name.slice(0, name.lastIndexOf(".lora_"));
+export const layerOf = (name: string) => name.slice(0, name.lastIndexOf(".lora_"));
 
 function checkFit(
   path: string,

@@ -12,8 +12,11 @@ export interface RopeScaling {
 
 /** The decoder's sizes, under Hugging Face's names. */
 export interface ModelConfig {
-  /** `qwen3` normalises queries and keys by head, `llama` does not; `qwen3_moe` is `qwen3` with experts. */
-  model_type: "qwen3" | "qwen3_moe" | "llama";
+  /**
+   * `qwen3` normalises queries and keys by head, `llama` does not, and `qwen2` has biases on queries, keys and values instead;
+   * `qwen3_moe` is `qwen3` with experts.
+   */
+  model_type: "qwen3" | "qwen3_moe" | "llama" | "qwen2";
   vocab_size: number;
   hidden_size: number;
   num_hidden_layers: number;
@@ -134,7 +137,7 @@ function ropeScaling(given: Record<string, unknown>): RopeScaling {
 }
 
 function check(config: ModelConfig): void {
-  const types = ["qwen3", "qwen3_moe", "llama"];
+  const types = ["qwen3", "qwen3_moe", "llama", "qwen2"];
   if (!types.includes(config.model_type)) {
     throw new ModelConfigError(
       `model config: model_type ${JSON.stringify(config.model_type)} is not supported, expected ${types.join(" or ")}`,
@@ -164,8 +167,8 @@ function checkExperts(config: ModelConfig, given: Record<string, unknown>): void
   if (!(Number.isInteger(experts) && experts > 0))
     fail(`num_experts is ${experts}, expected a whole number, 0 for none`);
   if (choices > experts) fail(`num_experts_per_tok ${choices} is more than num_experts ${experts}`);
-  if (model_type === "llama")
-    fail(`num_experts is ${experts}, but experts come with model_type "qwen3_moe" only, not "llama"`);
+  if (model_type !== "qwen3_moe")
+    fail(`num_experts is ${experts}, but experts come with model_type "qwen3_moe" only, not "${model_type}"`);
   if (given.n_shared_experts) fail(`n_shared_experts is ${given.n_shared_experts}; shared experts are not supported`);
   const dense = given.mlp_only_layers;
   if ((given.decoder_sparse_step ?? 1) !== 1 || (Array.isArray(dense) && dense.length))

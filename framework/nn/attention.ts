@@ -41,6 +41,8 @@ export interface AttentionSizes {
   headDim?: number;
   /** Normalises queries and keys by head, as Qwen3 does; its epsilon. */
   normEps?: number;
+  /** Queries, keys and values have biases, as Qwen2's do. */
+  bias?: boolean;
   /** Sees all tokens rather than earlier ones only. */
   bidirectional?: boolean;
   /** Which of a cache's layers is this one's. */
@@ -66,6 +68,7 @@ export class Attention extends Module {
     kvHeads = heads,
     headDim = hidden / heads,
     normEps,
+    bias = false,
     bidirectional = false,
     layer = 0,
     std,
@@ -73,9 +76,9 @@ export class Attention extends Module {
   }: AttentionSizes) {
     super();
     this.sizes = { heads, kvHeads, headDim, bidirectional, layer };
-    this.q_proj = new Linear(hidden, heads * headDim, { bias: false, std });
-    this.k_proj = new Linear(hidden, kvHeads * headDim, { bias: false, std });
-    this.v_proj = new Linear(hidden, kvHeads * headDim, { bias: false, std });
+    this.q_proj = new Linear(hidden, heads * headDim, { bias, std });
+    this.k_proj = new Linear(hidden, kvHeads * headDim, { bias, std });
+    this.v_proj = new Linear(hidden, kvHeads * headDim, { bias, std });
     this.o_proj = new Linear(heads * headDim, hidden, { bias: false, std: outputStd });
     this.q_norm = normEps === undefined ? undefined : new RMSNorm(headDim, normEps);
     this.k_norm = normEps === undefined ? undefined : new RMSNorm(headDim, normEps);

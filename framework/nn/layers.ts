@@ -4,6 +4,8 @@ import { gatedLinear, normedLinear } from "../ops/decodeLinear.ts";
 import { embedding } from "../ops/gather.ts";
 import { linear, packedLinear } from "../ops/linear.ts";
 import { layerNorm, rmsNorm } from "../ops/norm.ts";
+import { cast } from "../ops/pointwise.ts";
+import { concat } from "../ops/shape.ts";
 import { bytesOf, type DType } from "../tensor/dtype.ts";
 import { gpu } from "../tensor/engine.ts";
 import { scope } from "../tensor/scope.ts";
@@ -58,12 +60,17 @@ export class Linear extends Module {
   }
 }
 
-/** Linear layers of one input without biases, side by side (see `packedLinear`), of x normalised first if `norm` is given. */
+/** Linear layers of one input, side by side (see `packedLinear`), of x normalised first if `norm` is given; all have biases, or none. */
 export function packedForward(x: Tensor, layers: readonly Linear[], norm?: RMSNorm): Tensor {
   const weights = layers.map(({ weight }) => weight);
-  if (norm && layers.every(({ adapter }) => !adapter)) return normedLinear(x, norm, weights);
+  if (norm && layers.every(({ adapter }) => !adapter)) return addBiases(normedLinear(x, norm, weights), layers);
   const h = norm ? norm.forward(x) : x;
-  return addLowRank(packedLinear(h, weights), h, layers);
+  return addBiases(addLowRank(packedLinear(h, weights), h, layers), layers);
+}
+
+function addBiases(y: Tensor, layers: readonly Linear[]): Tensor {
+  const biases = layers.flatMap(({ bias }) => bias ?? []);
+  return biases.length ? y.add(cast(concat(biases, 0), y.dtype)) : y;
 }
 
 /** Rows of a table by index: i32 [...] to [..., D]. */

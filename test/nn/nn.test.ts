@@ -10,9 +10,10 @@ import {
   Sequential,
   SwiGLU,
 } from "../../framework/nn/index.ts";
+import { scaledDotProductAttention } from "../../framework/ops/attention.ts";
 import { ones } from "../../framework/ops/create.ts";
 import { Tensor } from "../../framework/tensor/tensor.ts";
-import { input, leftBehind, worst } from "../ops/support.ts";
+import { input, leftBehind, noise, worst } from "../ops/support.ts";
 
 class Tied extends Module {
   readonly embed = new Embedding(5, 3);
@@ -127,4 +128,30 @@ test("frozen parameters are still named, counted, saved and freed", async () => 
     layer.dispose();
   });
   expect(left).toBe(0);
+});
+
+test("attention with biases on queries, keys and values equals its layers one by one, gradients too", async () => {
+  const attention = new Attention({ hidden: 8, heads: 4, kvHeads: 2, headDim: 4, bias: true, std: 0.5 });
+  const { q_proj, k_proj, v_proj, o_proj } = attention;
+  for (const [i, p] of attention.parameters().entries()) if (p.rank === 1) p.write(noise(p.size, i + 5));
+  const x = input([1, 4, 8]);
+  const heads = (layer: Linear, count: number) => layer.forward(x).reshape(1, 4, count, 4);
+  const y = scaledDotProductAttention(heads(q_proj, 4), heads(k_proj, 2), heads(v_proj, 2), {
+    causal: true,
+    layout: "BTHD",
+  });
+  const apart = o_proj.forward(y.reshape(1, 4, 16));
+  const together = attention.forward(x);
+  expect(worst(await together.data(), await apart.data())).toBeLessThan(1e-5);
+  const gradients = async (result: Tensor) => {
+    result.mul(result).sum().backward();
+    const grads = [];
+    for (const p of [x, ...attention.parameters()]) {
+      grads.push(await (p.grad as Tensor).data());
+      p.grad = undefined;
+    }
+    return grads;
+  };
+  const [ours, theirs] = [await gradients(together), await gradients(apart)];
+  for (const [i, gradient] of ours.entries()) expect(worst(gradient, theirs[i]!)).toBeLessThan(1e-4);
 });

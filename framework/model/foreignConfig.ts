@@ -1,0 +1,115 @@
+/** Configs that other projects write beside a decoder's weights, as ours. */
+import type { GgufMeta } from "../checkpoint/gguf.ts";
+import { type ModelConfig, ModelConfigError } from "./config.ts";
+
+type Json = Readonly<Record<string, unknown>>;
+type Sizes = Partial<ModelConfig> & Record<string, unknown>;
+
+/** Model types of Hugging Face that are read; MiniMind's own is Qwen3's or Llama's, which the tensors tell. */
+const known = ["qwen3", "qwen3_moe", "llama", "qwen2", "minimind"];
+
+/** Keys that change what a model computes, and the values that leave it as it is here. */
+const mustBe: Record<string, readonly unknown[]> = {
+  hidden_act: ["silu"],
+  mlp_bias: [false],
+  use_sliding_window: [false],
+  partial_rotary_factor: [1],
+  n_group: [1],
+};
+
+/** What Hugging Face's config classes take for keys that a file leaves out, where it is not what we take. */
+const otherwise: Json = { rope_theta: 10_000, tie_word_embeddings: false };
+
+/**
+ * A Hugging Face `config.json` as sizes of ours.
+ * @throws ModelConfigError for a model of another kind, or a setting that would change what it computes
+ */
+export function readConfig(path: string, json: Json): Sizes {
+  const { model_type: type } = json;
+  if (type !== undefined && !known.includes(type as string))
+    throw new ModelConfigError(`${path}: model_type is ${JSON.stringify(type)}, expected one of ${known.join(", ")}`);
+  const bias = type === "qwen2" ? [true, false] : [false]; // Qwen2 has its biases whatever this says
+  for (const [key, values] of Object.entries({ ...mustBe, attention_bias: bias })) {
+    const value = json[key];
+    if (
+      value !== undefined &&
+      value !== null &&
+      !values.some((allowed) => JSON.stringify(allowed) === JSON.stringify(value))
+    )
+      throw new ModelConfigError(`${path}: ${key} is ${JSON.stringify(value)}, which is not supported`);
+  }
+  // Since version 5 transformers keeps all of the rotary embedding together.
+  const rope = (json.rope_parameters ?? {}) as Json;
+  const sizes: Sizes = {
+    ...(type === undefined || type === "minimind" ? {} : otherwise),
+    ...(rope.rope_theta === undefined ? {} : { rope_theta: rope.rope_theta as number, rope_scaling: rope as never }),
+    ...json,
+  };
+  const scaling = (sizes.rope_scaling ?? {}) as Json;
+  if ((scaling.rope_type ?? scaling.type ?? "default") === "default") sizes.rope_scaling = null;
+  return sizes;
+}
+
+const architectures: Record<string, string> = { qwen3: "qwen3", qwen3moe: "qwen3_moe", llama: "llama", qwen2: "qwen2" };
+
+/** The sizes that a GGUF's metadata tells. @throws ModelConfigError for another architecture, or where a size is missing */
+export function readGgufConfig(path: string, values: ReadonlyMap<string, GgufMeta>): Sizes {
+  const architecture = String(values.get("general.architecture"));
+  const model_type = architectures[architecture];
+  if (model_type === undefined) {
+    const names = Object.keys(architectures).join(", ");
+    throw new ModelConfigError(`${path}: general.architecture is ${architecture}, expected one of ${names}`);
+  }
+  const optional = (key: string) => values.get(`${architecture}.${key}`) as number | undefined;
+  const required = (key: string) => {
+    const value = optional(key);
+    if (typeof value === "number") return value;
+    throw new ModelConfigError(`${path}: its metadata has no ${architecture}.${key}`);
+  };
+  const experts = optional("expert_count");
+  return {
+    model_type: model_type as ModelConfig["model_type"],
+    hidden_size: required("embedding_length"),
+    num_hidden_layers: required("block_count"),
+    num_attention_heads: required("attention.head_count"),
+    num_key_value_heads: optional("attention.head_count_kv"),
+    head_dim: optional("attention.key_length"),
+    intermediate_size: optional("feed_forward_length"),
+    max_position_embeddings: required("context_length"),
+    rms_norm_eps: tidy(required("attention.layer_norm_rms_epsilon")),
+    rope_theta: tidy(optional("rope.freq_base") ?? 10_000),
+    rope_scaling: readYarn(path, architecture, values),
+    ...(experts && {
+      ...{ num_experts: experts, num_experts_per_tok: required("expert_used_count"), norm_topk_prob: true },
+      moe_intermediate_size: required("expert_feed_forward_length"),
+    }),
+  };
+}
+
+/** llama.cpp multiplies YaRN's own factor of attention, 0.1 ln(factor) + 1, by `attn_factor`. */
+export const yarnAttention = (factor: number): number => 0.1 * Math.log(factor) + 1;
+
+function readYarn(
+  path: string,
+  architecture: string,
+  values: ReadonlyMap<string, GgufMeta>,
+): ModelConfig["rope_scaling"] {
+  const value = (key: string) => values.get(`${architecture}.rope.scaling.${key}`);
+  const type = value("type") ?? "none";
+  if (type === "none") return null;
+  if (type !== "yarn")
+    throw new ModelConfigError(`${path}: ${architecture}.rope.scaling.type is ${type}, expected none or yarn`);
+  const number = (key: string, or: number) => tidy(Number(value(key) ?? or));
+  const factor = number("factor", 1);
+  return {
+    type: "yarn",
+    factor,
+    original_max_position_embeddings: number("original_context_length", 2048),
+    beta_fast: number("yarn_beta_fast", 32),
+    beta_slow: number("yarn_beta_slow", 1),
+    attention_factor: tidy(number("attn_factor", 1) * yarnAttention(factor)),
+  };
+}
+
+/** The decimal that an f32 was written for: 1e-6 rather than 9.999999974752427e-7. */
+const tidy = (value: number): number => Number(value.toPrecision(7));

@@ -1,0 +1,189 @@
+import { describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { gguf } from "@huggingface/gguf";
+import { fromFloat32, type HostTensor } from "../../framework/checkpoint/host.ts";
+import { openCheckpoint } from "../../framework/checkpoint/load.ts";
+import { writePth } from "../../framework/checkpoint/pthWrite.ts";
+import { writeSafetensors } from "../../framework/checkpoint/safetensors.ts";
+import { modelConfig } from "../../framework/model/config.ts";
+import { huggingFaceConfig } from "../../framework/model/load.ts";
+import { parameterShapes } from "../../framework/model/sizes.ts";
+import { sizeOf } from "../../framework/tensor/shape.ts";
+import { loadTokenizer, trainTokenizer } from "../../framework/text/tokenizer.ts";
+import { noise } from "../kernels/launch.ts";
+import { home, recipe } from "./support.ts";
+
+const config = modelConfig({
+  ...{ vocab_size: 300, hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1 },
+  ...{ intermediate_size: 48, max_position_embeddings: 64 },
+});
+const random = (count: number, seed: number) => new Float32Array(noise(count, seed));
+const at = (...parts: string[]) => join(home, "convert", ...parts);
+mkdirSync(at(), { recursive: true });
+
+// A run's folder, made without a device.
+const tokenizer = await trainTokenizer(["a text, another text, one more text"], { vocabSize: 290 });
+tokenizer.save(at("run"));
+const weights = [...parameterShapes(config)].map(([name, shape], i): [string, HostTensor] => {
+  return [name, fromFloat32(random(sizeOf(shape), i + 1), shape)];
+});
+await writeSafetensors(at("run", "model.safetensors"), new Map(weights));
+writeFileSync(at("run", "config.json"), JSON.stringify(huggingFaceConfig(config)));
+
+const convert = (...args: string[]) => recipe("convert.ts", args);
+
+test("a run becomes a GGUF that @huggingface/gguf reads", async () => {
+  const out = at("run.gguf");
+  const { code, text } = await convert("--from", at("run"), "--to", "gguf", "--dtype", "Q8_0", "--out", out);
+  expect(text).toContain(`note: the embedding has 300 rows, the tokenizer ${tokenizer.vocabSize} tokens`);
+  expect(text).toContain("rows of no multiple of 32 stay F16: blk.0.ffn_down.weight [32, 48]");
+  expect(text).toMatch(/run\.gguf: 13 tensors, 0\.0 MB in [\d.]+ s/);
+  expect(code).toBe(0);
+  const { metadata, tensorInfos } = await gguf(out, { allowLocalFile: true });
+  expect(metadata).toMatchObject({
+    "general.architecture": "qwen3",
+    "general.name": "run",
+    "general.file_type": 7,
+    "qwen3.block_count": 1,
+    "qwen3.attention.head_count_kv": 1,
+    "qwen3.attention.key_length": 16,
+    "tokenizer.ggml.model": "gpt2",
+    "tokenizer.ggml.eos_token_id": 2,
+    "tokenizer.ggml.add_bos_token": false,
+    "tokenizer.chat_template": tokenizer.chatTemplate,
+  } as object);
+  const types = Object.fromEntries(tensorInfos.map(({ name, dtype }) => [name, Number(dtype)]));
+  expect(types).toMatchObject({ "token_embd.weight": 8, "blk.0.attn_q_norm.weight": 0, "blk.0.ffn_down.weight": 1 });
+
+  // And back: what F16 and Q8_0 keep of the numbers, under their own names, with the tokenizer.
+  const back = await convert("--from", out, "--to", "hf", "--out", at("back"));
+  expect(back.code).toBe(0);
+  expect(openCheckpoint(at("back")).names().sort()).toEqual(weights.map(([name]) => name).sort());
+  expect(loadTokenizer(at("back")).encode("one text")).toEqual(tokenizer.encode("one text"));
+});
+
+test("a dry run lists every tensor and writes nothing", async () => {
+  const { code, text } = await convert("--from", at("run"), "--to", "gguf", "--dry-run", "--out", at("dry.gguf"));
+  expect(text).toMatch(/model\.layers\.0\.mlp\.gate_proj\.weight +blk\.0\.ffn_gate\.weight +\[48, 32\] +F32 → F16/);
+  expect(text).toMatch(/model\.norm\.weight +output_norm\.weight +\[32\] +F32\n/);
+  expect(text).toContain("would hold 13 tensors, 0.0 MB; nothing was written");
+  expect(code).toBe(0);
+  expect(existsSync(at("dry.gguf"))).toBe(false);
+});
+
+test("a dry run says what would not fit", async () => {
+  mkdirSync(at("large"));
+  const large = new Map(weights).set("model.norm.weight", fromFloat32(new Float32Array(32).fill(1e6), [32]));
+  await writeSafetensors(at("large", "model.safetensors"), large);
+  writeFileSync(at("large", "config.json"), JSON.stringify(huggingFaceConfig(config)));
+  const { code, text } = await convert("--from", at("large"), "--to", "pth", "--dry-run");
+  expect(text).toContain("does not fit: ");
+  expect(text).toContain("tensor model.norm.weight: 1000000 does not fit F16");
+  expect(code).toBe(1);
+});
+
+test("what is there is not replaced unasked, and never what no conversion wrote", async () => {
+  const args = ["--from", at("run"), "--to", "hf", "--out", at("hf")];
+  expect((await convert(...args)).code).toBe(0);
+  const written = readdirSync(at("hf")).sort();
+  expect(written).toEqual([
+    ...["config.json", "generation_config.json", "model.safetensors", "special_tokens_map.json", "tokenizer.json"],
+    "tokenizer_config.json",
+  ]);
+  const refused = await convert(...args, "--dtype", "F16");
+  expect(refused.text).toContain("hf: exists already; choose another --out, or replace it: --overwrite");
+  expect(refused.code).toBe(1);
+  expect((await convert(...args, "--dtype", "BF16", "--overwrite")).code).toBe(0);
+  expect(openCheckpoint(at("hf")).info("model.norm.weight").dtype).toBe("BF16");
+  writeFileSync(at("hf", "diary.txt"), "mine");
+  expect((await convert(...args, "--overwrite")).text).toContain("holds what no conversion wrote (diary.txt)");
+  const itself = await convert("--from", at("run"), "--to", "hf", "--out", at("run"), "--overwrite");
+  expect(itself.text).toContain("holds the input itself; choose another --out");
+  expect(readFileSync(at("hf", "diary.txt"), "utf8")).toBe("mine");
+});
+
+test("MiniMind's adapter becomes PEFT's and comes back; alpha goes into B", async () => {
+  const pair: [string, HostTensor][] = [
+    ["model.layers.0.self_attn.q_proj.lora.A.weight", fromFloat32(random(64, 1), [2, 32], "F16")],
+    ["model.layers.0.self_attn.q_proj.lora.B.weight", fromFloat32(random(64, 2), [32, 2], "F16")],
+  ];
+  await writePth(at("adapter.pth"), new Map(pair));
+  const { code, text } = await convert("--from", at("adapter.pth"), "--to", "peft", "--out", at("adapter"));
+  expect(text).toContain("adapter_model.safetensors, adapter_config.json; 2 tensors");
+  expect(code).toBe(0);
+  const file = at("adapter", "adapter_config.json");
+  const json = JSON.parse(readFileSync(file, "utf8"));
+  expect(json).toMatchObject({ peft_type: "LORA", r: 2, lora_alpha: 2, target_modules: ["q_proj"] });
+  expect((await convert("--from", at("adapter"), "--to", "pth", "--out", at("again.pth"))).code).toBe(0);
+  for (const [name, tensor] of pair) expect(openCheckpoint(at("again.pth")).get(name)).toEqual(tensor);
+
+  writeFileSync(file, JSON.stringify({ ...json, lora_alpha: 4 }));
+  expect((await convert("--from", at("adapter"), "--to", "pth", "--out", at("twice.pth"))).code).toBe(0);
+  const [a, b] = pair.map(([name]) => [...openCheckpoint(at("twice.pth")).get(name).data]);
+  expect(a).toEqual([...pair[0]![1].data]);
+  expect(b).toEqual([...pair[1]![1].data].map((value) => 2 * Number(value)));
+
+  const merged = await convert("--from", at("adapter"), "--to", "gguf");
+  expect(merged.text).toContain("is a LoRA adapter; merge it into its model first");
+  expect(merged.code).toBe(2);
+});
+
+describe("what cannot be converted is refused in words", () => {
+  const cases: [title: string, prepare: (folder: string) => Promise<void> | void, args: string[], message: RegExp][] = [
+    [
+      "a file cut short",
+      (to) =>
+        writeFileSync(join(to, "model.safetensors"), readFileSync(at("run", "model.safetensors")).subarray(0, 9000)),
+      [],
+      /model\.safetensors: is cut short: its tensors end at byte \d+, the file at 9000/,
+    ],
+    [
+      "an unknown architecture",
+      (to) =>
+        writeFileSync(join(to, "config.json"), JSON.stringify({ ...huggingFaceConfig(config), model_type: "mamba" })),
+      [],
+      /model_type is "mamba", expected one of qwen3/,
+    ],
+    [
+      "tensors that no decoder has",
+      (to) => writeSafetensors(join(to, "model.safetensors"), new Map([...weights, ["vision.weight", weights[0]![1]]])),
+      [],
+      /vision\.weight is not in the model/,
+    ],
+    [
+      "no tokenizer",
+      (to) => Bun.file(join(to, "tokenizer.json")).delete(),
+      [],
+      /holds no tokenizer\.json; name one with --tokenizer folder, or write the weights alone: --tokenizer none/,
+    ],
+    [
+      "a tokenizer of more tokens than the embedding has rows",
+      (to) =>
+        writeFileSync(
+          join(to, "tokenizer.json"),
+          JSON.stringify({ ...tokenizer.toJSON(), added_tokens: [{ id: 300, content: "<extra>", special: true }] }),
+        ),
+      [],
+      /its tokenizer has 301 tokens, but the model's embedding 300 rows: it is another model's/,
+    ],
+    [
+      "a dtype that the format lacks",
+      () => {},
+      ["--dtype", "Q8_0"],
+      /--dtype Q8_0: only gguf has it; expected auto, F32/,
+    ],
+    ["a model as an adapter", () => {}, ["--to", "peft"], /holds a whole model, peft is for LoRA adapters/],
+  ];
+  for (const [i, [title, prepare, args, message]] of cases.entries())
+    test(title, async () => {
+      const folder = at(`case-${i}`);
+      mkdirSync(folder);
+      for (const name of readdirSync(at("run"))) writeFileSync(join(folder, name), readFileSync(at("run", name)));
+      await prepare(folder);
+      const { code, text } = await convert("--from", folder, "--out", at(`out-${i}`), ...args);
+      expect(text).toMatch(message);
+      expect(code).toBeGreaterThan(0);
+      expect(existsSync(at(`out-${i}`))).toBe(false);
+    });
+});
