@@ -65,7 +65,7 @@ const schema = {
       "the teacher teaches all tokens of a conversation; false: the assistant's alone, as the labels do",
     ),
   },
-  train: trainKeys({ epochs: 6, learningRate: 3e-3, warmup: 20 }),
+  train: trainKeys({ epochs: 5, learningRate: 3e-3, warmup: 20 }),
   eval: {
     every: count(200, "steps between evaluations; 0: only at the end", 0),
     batches: count(16, "batches of the validation loss"),
