@@ -8,7 +8,7 @@
 import { join } from "node:path";
 import { stepBatches } from "../framework/data/ahead.ts";
 import { type Batch, openBatches, tokenBytes } from "../framework/data/batches.ts";
-import { type CausalLM, init, manualSeed, noGrad, optim, saveModel, scope } from "../framework/index.ts";
+import { type CausalLM, init, manualSeed, noGrad, optim, saveModel, scope, type Tensor } from "../framework/index.ts";
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
@@ -212,9 +212,12 @@ function lossOf(
   const placed = { segments, positions };
   if (alpha === 1) return { loss: student.loss(tokens, labels, { ...placed, gradientScale }) };
   const taught = { hidden: noGrad(() => teacher.hidden(tokens, placed)), weight: teacher.head };
-  const learnt = { hidden: student.hidden(tokens, placed), weight: student.head };
+  const balance: Tensor[] = []; // of a student of experts
+  const learnt = { hidden: student.hidden(tokens, { ...placed, balance }), weight: student.head };
   const options = { alpha, temperature, gradientScale, taught: prompts ? nextTokens(batch, pad) : undefined };
-  return distillation(learnt, taught, batch.labels, options);
+  const losses = distillation(learnt, taught, batch.labels, options);
+  if (balance.length === 0) return losses;
+  return { ...losses, loss: losses.loss.add(student.auxLoss(balance, { gradientScale })) };
 }
 
 interface LossOptions extends DistillationOptions {

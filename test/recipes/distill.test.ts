@@ -99,6 +99,21 @@ test.skipIf(!(await testGpu()).target.f16)(
 );
 
 test(
+  "a student of experts keeps its balance loss, and learns nothing from itself at first",
+  async () => {
+    const sizes = ["--model.num_experts", "2", "--train.steps", "4", "--eval.every", "0"];
+    expect((await recipe("pretrain.ts", small("experts", ...sizes))).code).toBe(0);
+    const folders = ["--teacher", join(home, "experts"), "--from", join(home, "experts")];
+    const { code } = await recipe("distill.ts", flags("own-pupil", ...folders, "--train.steps", "1"));
+    expect(code).toBe(0);
+    const { loss, ce, kl } = metrics("own-pupil")[1];
+    expect(Math.abs(kl as number)).toBeLessThan(1e-5);
+    expect(loss as number).toBeGreaterThan((ce as number) / 2 + 1e-5);
+  },
+  LONG,
+);
+
+test(
   "teacher and student of other tokenizers, sizes that do not fit, and no teacher are errors in words",
   async () => {
     await recipe("pretrain.ts", small("stranger", "--train.steps", "1", "--tokenizer.vocabSize", "330"));
