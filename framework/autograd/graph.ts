@@ -110,7 +110,7 @@ export function noGrad<R>(fn: () => R): R {
 export function nodeOf(tensor: Tensor): Node | undefined {
   if (!tensor.node && tensor.requiresGrad) tensor.attach(new LeafNode(tensor));
   const { node } = tensor;
-  const frozen = node instanceof LeafNode && !tensor.requiresGrad; // since it was last used
+  const frozen = node instanceof LeafNode && !node.tensor.requiresGrad; // since it was last used; aliases share its node
   return frozen ? undefined : (node as Node | undefined);
 }
 
