@@ -6,13 +6,13 @@
 import { join } from "node:path";
 import { stepBatches } from "../framework/data/ahead.ts";
 import { type Batch, openBatches, tokenBytes } from "../framework/data/batches.ts";
-import { CausalLM, init, type LossOptions, manualSeed, optim, saveModel, type Tensor } from "../framework/index.ts";
+import { CausalLM, init, type LossOptions, manualSeed, optim, saveModel } from "../framework/index.ts";
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import { configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
 import { openings } from "./corpus/prompts.ts";
-import { Aftermath, fixedKeys, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
+import { Aftermath, discard, fixedKeys, type Losses, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
 import { prepareTokenizer } from "./shared/tokenizer.ts";
 import { heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
 
@@ -126,14 +126,19 @@ await main(async () => {
   const { flops: peakFlops } = await measureRates();
   const done = run.resumed?.step ?? 0;
   const stepOn = (parts: Batch[], learningRate: number) =>
-    learn(optimizer, parts, (part) => ({ loss: lossOf(model, part, data.seqLen, { gradientScale }) }), {
+    learn(optimizer, parts, (part) => lossesOf(model, part, data.seqLen, { gradientScale }), {
       learningRate,
       clip: train.clip,
     });
-  if (done === 0) await tuneStep(train.tune, () => stepOn([batches.at(0)], 1).loss.dispose());
+  if (done === 0) await tuneStep(train.tune, () => discard(stepOn([batches.at(0)], 1)));
   const evaluate =
     held &&
-    (() => heldOutLoss(held, (batch) => lossOf(model, batch, data.seqLen, { reduction: "sum" }), config.eval.batches));
+    (() =>
+      heldOutLoss(
+        held,
+        (batch) => lossesOf(model, batch, data.seqLen, { reduction: "sum" }).loss,
+        config.eval.batches,
+      ));
   if (done === 0 && evaluate) run.log({ step: 0, ...(await evaluate()) });
   const aftermath = new Aftermath(run, {
     optimizer,
@@ -175,8 +180,9 @@ await main(async () => {
   }
 });
 
-/** Cross-entropy: −log p(next token), over the tokens that have a next one in their document. */
-function lossOf(model: CausalLM, batch: Batch, seqLen: number, options: LossOptions = {}): Tensor {
+/** Cross-entropy: −log p(next token), over the tokens that have a next one in their document. A model of experts adds its balance loss. */
+function lossesOf(model: CausalLM, batch: Batch, seqLen: number, options: LossOptions = {}): Losses {
   const { tokens, labels, segments, positions } = upload(batch, seqLen);
-  return model.loss(tokens, labels, { segments, positions, ...options });
+  const { loss, auxLoss } = model.losses(tokens, labels, { segments, positions, ...options });
+  return auxLoss ? { loss, auxLoss } : { loss };
 }

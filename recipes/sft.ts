@@ -7,22 +7,24 @@
 import { join } from "node:path";
 import { stepBatches } from "../framework/data/ahead.ts";
 import { type Batch, openBatches, tokenBytes } from "../framework/data/batches.ts";
-import {
-  type CausalLM,
-  init,
-  type LossOptions,
-  manualSeed,
-  optim,
-  saveModel,
-  type Tensor,
-} from "../framework/index.ts";
+import { type CausalLM, init, type LossOptions, manualSeed, optim, saveModel } from "../framework/index.ts";
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import { configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
 import { openBase } from "./shared/base.ts";
 import { askAll, exactMatch, readQuestions, spread } from "./shared/replies.ts";
-import { Aftermath, fixedKeys, inherited, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
+import {
+  Aftermath,
+  discard,
+  fixedKeys,
+  inherited,
+  type Losses,
+  learn,
+  saveKeys,
+  totalSteps,
+  trainKeys,
+} from "./shared/stage.ts";
 import { dataSummary, heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
 
 const corpus = (name: string) => join(import.meta.dirname, "corpus", name);
@@ -52,7 +54,7 @@ const schema = {
       },
     ),
   },
-  train: trainKeys({ epochs: 6, learningRate: 1e-3, warmup: 20 }),
+  train: trainKeys({ epochs: 5, learningRate: 1e-3, warmup: 20 }),
   eval: {
     every: count(200, "steps between evaluations; 0: only at the end", 0),
     batches: count(16, "batches of the validation loss"),
@@ -125,11 +127,11 @@ await main(async () => {
   const { flops: peakFlops } = await measureRates();
   const done = run.resumed?.step ?? 0;
   const stepOn = (parts: Batch[], learningRate: number) =>
-    learn(optimizer, parts, (part) => ({ loss: lossOf(model, part, data.seqLen, { gradientScale }) }), {
+    learn(optimizer, parts, (part) => lossesOf(model, part, data.seqLen, { gradientScale }), {
       learningRate,
       clip: train.clip,
     });
-  if (done === 0) await tuneStep(train.tune, () => stepOn([batches.at(0)], 1).loss.dispose());
+  if (done === 0) await tuneStep(train.tune, () => discard(stepOn([batches.at(0)], 1)));
   if (done === 0) run.log({ step: 0, ...(await evaluate(0)) });
   const aftermath = new Aftermath(run, {
     optimizer,
@@ -154,7 +156,7 @@ await main(async () => {
 
   /** Loss of held-out conversations, and the share of held-out questions whose reply is the expected one to the letter. */
   async function evaluate(step: number): Promise<Record<string, number>> {
-    const sumOf = (batch: Batch) => lossOf(model, batch, data.seqLen, { reduction: "sum" });
+    const sumOf = (batch: Batch) => lossesOf(model, batch, data.seqLen, { reduction: "sum" }).loss;
     const asked = step === total ? questions : spread(questions, config.eval.questions);
     const replies = await askAll(model, tokenizer, asked, { maxNewTokens: config.eval.tokens });
     return {
@@ -171,8 +173,9 @@ await main(async () => {
   }
 });
 
-/** Cross-entropy: −log p(next token), over the tokens that the assistant wrote, its end token included. */
-function lossOf(model: CausalLM, batch: Batch, seqLen: number, options: LossOptions = {}): Tensor {
+/** Cross-entropy: −log p(next token), over the tokens that the assistant wrote, its end token included. A model of experts adds its balance loss. */
+function lossesOf(model: CausalLM, batch: Batch, seqLen: number, options: LossOptions = {}): Losses {
   const { tokens, labels, segments, positions } = upload(batch, seqLen);
-  return model.loss(tokens, labels, { segments, positions, ...options });
+  const { loss, auxLoss } = model.losses(tokens, labels, { segments, positions, ...options });
+  return auxLoss ? { loss, auxLoss } : { loss };
 }

@@ -80,8 +80,13 @@ function averaged<L extends Losses>(each: readonly L[]): L {
   const mean = (name: string) =>
     scope(() => each.reduce((sum, losses) => sum.add(losses[name]), each[0][name].mul(0)).mul(1 / each.length));
   const means = noGrad(() => Object.fromEntries(Object.keys(each[0]).map((name) => [name, mean(name)])));
-  for (const losses of each) for (const tensor of Object.values(losses)) tensor.dispose();
+  each.forEach(discard);
   return means as L;
+}
+
+/** Frees what a step gave. */
+export function discard(losses: Losses): void {
+  for (const tensor of Object.values(losses)) tensor.dispose();
 }
 
 interface Following {
@@ -133,7 +138,7 @@ export class Aftermath {
 
   private report(step: number, { loss, ...more }: Losses, learningRate: number): Promise<Reported> {
     const reported = this.options.optimizer.report(loss, more).then((figures) => {
-      for (const tensor of [loss, ...Object.values(more)]) tensor.dispose();
+      discard({ loss, ...more });
       return { ...figures, step, learningRate };
     });
     reported.catch(() => {}); // thrown where it is awaited
