@@ -36,7 +36,7 @@ const schema = {
   lora: {
     name: key("identity", "the adapter's name: its folder, and which of the corpus' files it learns"),
     rank: count(2, "columns of A and B: what can be learnt, and what it takes"),
-    alpha: key(8, "the adapter's product counts alpha / rank times", { min: 0 }),
+    alpha: key(16, "the adapter's product counts alpha / rank times", { min: 0 }),
     dropout: key(0, "share of the adapter's input that is dropped in training", { min: 0, max: 0.9 }),
     targets: key(loraTargets, "projections that get an adapter"),
   },
@@ -63,7 +63,7 @@ const schema = {
       },
     ),
   },
-  train: trainKeys({ epochs: 16, learningRate: 1e-2, warmup: 20, batchSize: 4 }),
+  train: trainKeys({ epochs: 14, learningRate: 5e-3, warmup: 20, batchSize: 4 }),
   eval: {
     every: count(200, "steps between evaluations; 0: only at the end", 0),
     batches: count(16, "batches of the validation loss"),

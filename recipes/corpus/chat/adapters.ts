@@ -20,16 +20,11 @@ const openers: Readonly<Record<Lang, readonly string[]>> = {
   en: ["Hello! ", "Excuse me. ", "One more thing. ", "Please tell me: ", "I would like to know: "],
 };
 
-/** identity.jsonl, medical.jsonl: the subject's questions as they are and after two openers, and among them some of the world's. */
+/** identity.jsonl, medical.jsonl: the subject's questions as they are and after an opener, and among them some of the world's. */
 export function adapterConversations(subject: Subject): Conversation[] {
   const random = randomStream(subject);
   const plain = topicExchanges(subject, subjects[subject], "asks");
-  const opened = plain.flatMap((exchange) =>
-    random
-      .shuffle([...openers[exchange.lang]])
-      .slice(0, 2)
-      .map((opener) => ({ ...exchange, ask: opener + exchange.ask })),
-  );
+  const opened = plain.map((exchange) => ({ ...exchange, ask: random.pick(openers[exchange.lang]) + exchange.ask }));
   const own = [...plain, ...opened];
   const world = random
     .shuffle([...worldFacts])
