@@ -55,6 +55,7 @@ interface Asked extends Base {
 
 const color = process.stdout.isTTY === true && !process.env.NO_COLOR;
 const bold = (text: string) => (color ? `\x1b[1m${text}\x1b[22m` : text);
+const toTerminal = { write: (text: string) => process.stdout.write(text), color };
 
 await main(async () => {
   const config = configure("eval", schema, {
@@ -164,8 +165,6 @@ async function askBeside(all: readonly Asked[], question: string, config: Option
   console.log(`\n${bold(beside(runs, width))}\n${beside(shown, width)}`);
   return answers;
 }
-
-const toTerminal = { write: (text: string) => process.stdout.write(text), color };
 
 /** Writes a reply as it comes, behind the text that it continues, and its speed. */
 async function ask(
