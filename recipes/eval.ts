@@ -158,7 +158,7 @@ async function askBeside(all: readonly Asked[], question: string, config: Option
     process.stdout.write(`${one.run} …`);
     let text = "";
     answers.push(await ask(one, question, config, { write: (piece) => (text += piece), color: false }));
-    shown.push(text);
+    shown.push(text.trimEnd());
     process.stdout.write("\r\x1b[K");
   }
   const runs = all.map(({ run }) => run);

@@ -174,6 +174,10 @@ test(
     const missing = await chat([], "--run", "out/reason");
     expect(missing.text).toContain("error: --run: there is no out/reason; make it with: bun recipes/reason.ts");
     expect(missing.code).toBe(1);
+    const file = await chat([], "--run", join(run, "model.safetensors"));
+    expect(file.text).toMatch(
+      /error: --run: .*is a file, expected a folder .*: bun recipes\/convert\.ts --from .* --to hf/,
+    );
     const nowhere = join(home, "nowhere");
     mkdirSync(nowhere);
     const none = await recipe("chat.ts", [], {}, "", nowhere);
