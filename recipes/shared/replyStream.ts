@@ -185,7 +185,7 @@ export function chatPrompt(
       return { ids, messages, thinking: /<think>\s*$/.test(tokenizer.decode(ids.slice(-8))) };
     if (next < 0)
       throw new MicroMindError(
-        `the question takes ${ids.length} tokens, which fill the context of ${most}; shorten it`,
+        `the question${system || tools.length ? " with system prompt and tools" : ""} takes ${ids.length} tokens, which fill the context of ${most}; shorten it`,
       );
     messages = [...messages.slice(0, system), ...messages.slice(next)];
   }

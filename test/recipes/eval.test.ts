@@ -182,6 +182,30 @@ test(
   LONG,
 );
 
+test.skipIf(process.platform === "win32")(
+  "in a wide terminal compared replies stand side by side",
+  async () => {
+    const [sft, dpo] = [runOf("sft"), runOf("dpo")];
+    let text = "";
+    const decoder = new TextDecoder();
+    const script = join(import.meta.dir, "../../recipes/eval.ts");
+    const child = Bun.spawn(["bun", script, ...quick, "--compare", sft, dpo, "The fox"], {
+      cwd: place,
+      env: { ...process.env, NO_COLOR: "1" },
+      terminal: {
+        cols: 240,
+        rows: 24,
+        data(_, piece) {
+          text += decoder.decode(piece, { stream: true });
+        },
+      },
+    });
+    expect(await child.exited).toBe(0);
+    expect(text).toMatch(/The fox\r\n[^\n]*\r\n[^\n]*sft +│ [^\n]*dpo\r\n[\s\S]*tokens[^\n]*│[^\n]*tokens/);
+  },
+  LONG,
+);
+
 test(
   "what cannot be asked is said, with the way out",
   async () => {
