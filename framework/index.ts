@@ -6,16 +6,19 @@ export { checkpoint } from "./autograd/checkpoint.ts";
 export { type GradcheckOptions, gradcheck } from "./autograd/gradcheck.ts";
 export { noGrad } from "./autograd/graph.ts";
 export { type OpDefinition, op } from "./autograd/op.ts";
+export { FileError } from "./checkpoint/file.ts";
 export * from "./device/errors.ts";
 export { loadAdapter, saveAdapter } from "./model/adapter.ts";
+export type { KVCache } from "./model/cache.ts";
 export {
   CausalLM,
   type ForwardOptions,
   type LogProbsOptions,
+  type Losses,
   type LossOptions,
   type Tokens,
 } from "./model/causalLM.ts";
-export { type ModelConfig, modelConfig, presets } from "./model/config.ts";
+export { type ModelConfig, ModelConfigError, modelConfig, presets } from "./model/config.ts";
 export type { GeneratedToken, GenerateOptions } from "./model/generate.ts";
 export { loadModel, saveModel } from "./model/load.ts";
 export { AdapterError, LoraAdapter, type LoraOptions, loraTargets } from "./model/lora.ts";
@@ -65,4 +68,14 @@ export { type InitOptions, init, shutdown } from "./tensor/engine.ts";
 export { manualSeed, randomState, setRandomState } from "./tensor/random.ts";
 export { scope } from "./tensor/scope.ts";
 export { type Nested, Tensor, type TensorOptions } from "./tensor/tensor.ts";
+export {
+  applyChatTemplate,
+  ChatError,
+  type ChatMessage,
+  type ChatOptions,
+  type ChatRole,
+  type ToolCall,
+} from "./text/chat.ts";
+export { type EncodedChat, encodeChat } from "./text/encodeChat.ts";
+export { TokenizerError } from "./text/json.ts";
 export { loadTokenizer, type Tokenizer, trainTokenizer } from "./text/tokenizer.ts";

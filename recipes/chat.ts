@@ -197,12 +197,12 @@ const commands: Record<string, Command> = {
     },
   },
   adapter: { takes: "name|off", help: "an adapter of out/lora, or a path", act: (chat, name) => chat.setAdapter(name) },
-  think: {
+  thinking: {
     takes: "on|off",
     help: "replies begin inside <think>",
     act({ config }, text) {
       if (!["", "on", "off"].includes(text))
-        throw new MicroMindError(`/think: is ${JSON.stringify(text)}, expected on or off`);
+        throw new MicroMindError(`/thinking: is ${JSON.stringify(text)}, expected on or off`);
       if (text) config.thinking = text === "on";
       return `thinking ${config.thinking ? "on" : "off"}`;
     },

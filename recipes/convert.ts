@@ -92,17 +92,29 @@ function modelPlan(config: Config): ExportPlan {
   if (config["dry-run"]) for (const problem of weights.problems) console.log(`does not fit: ${problem}`);
   expectFit(weights);
   console.log(describe(weights));
-  const tokenizer = to === "pth" ? undefined : tokenizerOf(config, weights);
+  const tokenizer = to === "pth" ? undefined : orTold(config, () => tokenizerOf(config, weights));
   if (to === "gguf") return planGguf(weights, config.dtype === "auto" ? "F16" : config.dtype, tokenizer!);
   const dtype = floatDType(config, to === "pth" ? "F16" : weights.info("model.embed_tokens.weight").dtype);
   return to === "pth" ? planPth(weights, dtype) : planHuggingFace(weights, dtype, tokenizer);
+}
+
+/** What cannot be had stops a conversion; where tensors are only to be listed, it is told. */
+function orTold<T>({ to, "dry-run": dry }: Config, find: () => T): T | undefined {
+  try {
+    return find();
+  } catch (error) {
+    if (!(error instanceof FileError && dry && to === "hf")) throw error;
+    console.log(`does not fit: ${error.message}`);
+    process.exitCode = 1;
+    return undefined;
+  }
 }
 
 function adapterPlan(from: string, to: Config["to"], dtype: Config["dtype"]): ExportPlan {
   if (to === "peft") return planPeft(from, floatDType({ to, dtype }, "F32"));
   if (to === "pth") return planAdapterPth(from, floatDType({ to, dtype }, "F16"));
   throw new ConfigError(
-    `--to ${to}: ${from} is a LoRA adapter; merge it into its model first (bun recipes/lora.ts --help)`,
+    `--to ${to}: ${from} is a LoRA adapter; merge it into its model first: bun recipes/lora.ts --resume ${from} --merge out/merged`,
   );
 }
 

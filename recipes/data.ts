@@ -23,6 +23,7 @@ const stages: Record<string, { stage: Stage; file: string }> = {
   sft: { stage: "conversations", file: "sft.jsonl" },
   lora: { stage: "conversations", file: "identity.jsonl" },
   dpo: { stage: "preferences", file: "dpo.jsonl" },
+  distill: { stage: "conversations", file: "sft.jsonl" },
   reason: { stage: "conversations", file: "reason.jsonl" },
 };
 const color = process.stdout.isTTY === true && !process.env.NO_COLOR;
@@ -62,6 +63,7 @@ await main(async () => {
   const path = config.path || join(import.meta.dirname, "corpus", file);
   const most = samplesAsked(config.words);
   await show(resolveFiles(path), stage, most, openTokenizer(config.tokenizer), options);
+  if (config.show === "distill") console.log("The teacher teaches the other tokens too (distill.prompts).");
 });
 
 interface Options {
@@ -173,7 +175,7 @@ async function stats(
     ["lengths", lengthsText(lengths)],
     [
       `over ${seqLen}`,
-      `${number(long)} (${share(long, lengths.length)})${stage === "text" ? ", which go on in the next row" : ""}`,
+      `${number(long)} (${share(long, lengths.length)})${stage === "text" && long > 0 ? ", which go on in the next row" : ""}`,
     ],
     ["untrained", `${number(info.untrained)} without a token to train on`],
     ["bad lines", `${number(info.skipped)}${info.skipped ? `, such as ${info.skippedExamples[0]}` : ""}`],
@@ -232,9 +234,11 @@ function histogram(lengths: Uint32Array): string {
     counts[index] = (counts[index] ?? 0) + 1;
   }
   const most = counts.reduce((a, b) => Math.max(a, b), 0);
+  const room = (process.stdout.columns || 80) - 20 - number(most).length; // beside the ranges and the numbers
+  const full = Math.min(40, Math.max(10, room));
   const lines = Array.from(counts, (n = 0, i) => {
     const range = `${number(2 ** i)}–${number(2 ** (i + 1) - 1)}`;
-    return `${range.padStart(15)}  ${"█".repeat(Math.ceil((n / most) * 40)).padEnd(40)}  ${number(n)}`;
+    return `${range.padStart(15)}  ${"█".repeat(Math.ceil((n / most) * full)).padEnd(full)}  ${number(n)}`;
   });
   return [`${"tokens".padStart(15)}`, ...lines.slice(counts.findIndex((n) => n > 0))].join("\n");
 }

@@ -4,7 +4,7 @@
  *   bun recipes/eval.ts --mode sft                                out/sft answers nine questions (--mode 1 is the same)
  *   bun recipes/eval.ts --run out/sft 你好 "What is the capital of France?"
  *   bun recipes/eval.ts --run out/sft --interactive --history 3
- *   bun recipes/eval.ts --compare out/sft out/dpo --output sft-dpo.md
+ *   bun recipes/eval.ts --compare out/sft out/dpo --output sft-dpo.md      side by side; out/sft+identity is out/sft with an adapter
  *   bun recipes/eval.ts --facts                                   how many of the corpus' facts it knows in wordings it never read
  */
 import { existsSync } from "node:fs";
@@ -16,7 +16,8 @@ import type { ChatMessage } from "../framework/text/chat.ts";
 import { useAdapter } from "./shared/adapters.ts";
 import { continueFacts, questionFacts } from "./shared/askFacts.ts";
 import { type Base, openBase } from "./shared/base.ts";
-import { type Mode, modeOf, modeOfRun, modes, modeWords } from "./shared/modes.ts";
+import { beside, columnWidth } from "./shared/columns.ts";
+import { type Mode, modeOf, modeOfRun, modes, modeWords, trainedLength } from "./shared/modes.ts";
 import { chatPrompt, openingIds, samplingKeys, samplingText, speedText, streamReply } from "./shared/replyStream.ts";
 import { ReplyView } from "./shared/replyView.ts";
 import { type Answer, type Exchange, OwnFiles, transcriptText } from "./shared/transcript.ts";
@@ -27,7 +28,7 @@ const schema = {
     choices: modeWords,
   }),
   run: key("", "run folder or Hugging Face folder; empty: the mode's, such as out/sft"),
-  compare: key([], "several folders, whose replies are shown together"),
+  compare: key([], "several folders, whose replies are shown side by side; out/sft+identity: with an adapter"),
   lora: key("", "adapter: a folder in out/lora, or a path"),
   interactive: key(false, "read questions from the keyboard"),
   history: count(0, "questions before, with their replies, that a chat model is reminded of", 0),
@@ -48,10 +49,13 @@ interface Asked extends Base {
   run: string;
   mode: Mode;
   history: ChatMessage[];
+  /** Tokens that a conversation may take before its oldest turns are forgotten. */
+  context: number;
 }
 
 const color = process.stdout.isTTY === true && !process.env.NO_COLOR;
 const bold = (text: string) => (color ? `\x1b[1m${text}\x1b[22m` : text);
+const toTerminal = { write: (text: string) => process.stdout.write(text), color };
 
 await main(async () => {
   const config = configure("eval", schema, {
@@ -64,6 +68,7 @@ await main(async () => {
       'bun recipes/eval.ts --run out/pretrain "The capital of France"',
       "bun recipes/eval.ts --run out/sft --interactive --history 3",
       "bun recipes/eval.ts --compare out/sft out/dpo 推荐一些长沙的特色美食吧。",
+      "bun recipes/eval.ts --compare out/sft out/sft+identity 你是谁？",
     ],
   });
   const { runs, questions, mode } = plan(config);
@@ -90,11 +95,14 @@ await main(async () => {
     const together = asked.length > 1;
     const shown = config.interactive && process.stdin.isTTY; // as it was typed
     if (!shown && (together || asked[0].mode.chat)) console.log(`\n${bold(question)}`);
-    for (const one of asked) {
-      if (together) process.stdout.write(`\n${bold(`${one.run}: `)}`);
-      else if (!one.mode.chat) process.stdout.write("\n");
-      answers.push(await ask(one, question, config));
-    }
+    const width = process.stdout.isTTY ? columnWidth(asked.length, process.stdout.columns) : undefined;
+    if (width) answers.push(...(await askBeside(asked, question, config, width)));
+    else
+      for (const one of asked) {
+        if (together) process.stdout.write(`\n${bold(`${one.run}: `)}`);
+        else if (!one.mode.chat) process.stdout.write("\n");
+        answers.push(await ask(one, question, config));
+      }
     exchanges.push({ question, answers });
     if (config.output) files.write(config.output, transcriptText(runs.join(", "), settings, exchanges));
   }
@@ -107,28 +115,65 @@ function plan(config: Options): { runs: string[]; questions: string[]; mode: Mod
   if (config.compare.length === 0)
     return { runs: [config.run || (mode ?? modes[0]).run], questions: config.words, mode };
   // A flag takes one word: the folders behind the first come as words, among the questions.
-  const isFolder = (word: string) => existsSync(word) || /^(\.{0,2}|out)[/\\]\S+$/.test(word);
+  const isFolder = (word: string) => existsSync(withAdapter(word).folder) || /^(\.{0,2}|out)[/\\]\S+$/.test(word);
   const runs = [...(config.run ? [config.run] : []), ...config.compare, ...config.words.filter(isFolder)];
   if (runs.length < 2)
-    throw new ConfigError(`--compare: is ${runs.join(" ")} alone, expected two folders or more: --compare out/a out/b`);
+    throw new ConfigError(
+      `--compare: is ${runs.join(" ")} alone, expected two folders or more: --compare out/a out/b, or with an adapter: out/a out/a+name`,
+    );
   return { runs, questions: config.words.filter((word) => !isFolder(word)), mode };
 }
 
+/** `out/sft+identity` is the folder out/sft with the adapter identity. */
+function withAdapter(run: string): { folder: string; adapter?: string } {
+  const at = run.lastIndexOf("+");
+  return at < 1 || existsSync(run) ? { folder: run } : { folder: run.slice(0, at), adapter: run.slice(at + 1) };
+}
+
 async function open(run: string, given: Mode | undefined, config: Options): Promise<Asked> {
-  const known = given ?? modeOfRun(run);
-  const base = await openBase(run, { flag: "--run", chat: known?.chat ?? false });
+  const { folder, adapter = config.lora } = withAdapter(run);
+  const known = given ?? modeOfRun(folder);
+  const base = await openBase(folder, {
+    flag: config.compare.length ? "--compare" : "--run",
+    chat: known?.chat ?? false,
+  });
   const mode = known ?? modeOf(base.tokenizer.chatTemplate === undefined ? "pretrain" : "sft");
   const chatOnly = (["history", "system", "thinking"] as const).find((name) => config[name]);
   if (chatOnly && !mode.chat)
     throw new ConfigError(`--${chatOnly}: ${run} is asked as ${mode.name}, which continues texts and knows no turns`);
-  if (config.lora) await useAdapter(base, config.lora);
-  return { ...base, run, mode, history: [] };
+  if (adapter) await useAdapter(base, adapter);
+  return {
+    ...base,
+    run,
+    mode,
+    history: [],
+    context: trainedLength(folder) ?? base.model.config.max_position_embeddings,
+  };
+}
+
+/** Replies side by side, once all are there. */
+async function askBeside(all: readonly Asked[], question: string, config: Options, width: number): Promise<Answer[]> {
+  const [answers, shown]: [Answer[], string[]] = [[], []];
+  for (const one of all) {
+    process.stdout.write(`${one.run} …`);
+    let text = "";
+    answers.push(await ask(one, question, config, { write: (piece) => (text += piece), color: false }));
+    shown.push(text.trimEnd());
+    process.stdout.write("\r\x1b[K");
+  }
+  const runs = all.map(({ run }) => run);
+  console.log(`\n${bold(beside(runs, width))}\n${beside(shown, width)}`);
+  return answers;
 }
 
 /** Writes a reply as it comes, behind the text that it continues, and its speed. */
-async function ask(asked: Asked, question: string, config: Options): Promise<Answer> {
+async function ask(
+  asked: Asked,
+  question: string,
+  config: Options,
+  { write, color }: { write(text: string): unknown; color: boolean } = toTerminal,
+): Promise<Answer> {
   const { model, tokenizer, mode, run } = asked;
-  const write = (text: string) => process.stdout.write(text);
   if (!mode.chat) write(question);
   const { ids, thinking } = mode.chat
     ? prompt(asked, question, config)
@@ -139,20 +184,25 @@ async function ask(asked: Asked, question: string, config: Options): Promise<Ans
   const text = thinking ? `<think>\n${reply.text}` : reply.text;
   asked.history.push({ role: "user", content: question }, { role: "assistant", content: text });
   const figures = speedText(reply);
-  console.log(`\n  [${figures}]`);
+  write(`\n  [${figures}]\n`);
   return { model: run, text, figures };
 }
 
-/** The question in the chat template, behind as many turns as are kept and fit. */
-function prompt({ model, tokenizer, history }: Asked, question: string, config: Options) {
+/** The question in the chat template, behind as many turns as are kept and fit a row of the model's training. */
+function prompt({ model, tokenizer, history, context }: Asked, question: string, config: Options) {
   const { system, history: turns, thinking: openThinking } = config;
   const messages: ChatMessage[] = [
     ...(system ? [{ role: "system" as const, content: system }] : []),
     ...(turns ? history.slice(-2 * turns) : []),
     { role: "user", content: question },
   ];
-  const { max_position_embeddings: context } = model.config;
-  return chatPrompt(tokenizer, messages, { context, maxNewTokens: config.maxNewTokens, openThinking });
+  const { max_position_embeddings: most } = model.config;
+  return chatPrompt(tokenizer, messages, {
+    context: Math.min(context, most),
+    most,
+    maxNewTokens: config.maxNewTokens,
+    openThinking,
+  });
 }
 
 /** Lines from the keyboard until Ctrl-D or an empty line. */

@@ -21,15 +21,15 @@ export function helpText(options: HelpOptions): string {
   const lines = [
     about === undefined ? recipe : `${recipe}: ${about}`,
     "",
-    `Usage: ${command} [--preset name] [--config file.jsonc]${resumable ? " [--resume [folder]]" : ""} [--key value …]${words === undefined ? "" : " [words …]"}`,
+    `Usage: ${command}${presets.length ? " [--preset name]" : ""} [--config file.jsonc]${resumable ? " [--resume [folder]]" : ""} [--key value …]${words === undefined ? "" : " [words …]"}`,
     "",
   ];
   const general: Row[] = [
-    ["--preset name", "", `values that go together: ${presets.join(", ") || "none here"}`],
+    ...(presets.length ? [["--preset name", "", `values that go together: ${presets.join(", ")}`] satisfies Row] : []),
     ["--config file.jsonc", "", "your values; they count over the preset's, and flags over both"],
     ["--help", "", "this text"],
   ];
-  if (resumable) general.splice(2, 0, ["--resume [folder]", "", "go on with a run that was stopped or killed"]);
+  if (resumable) general.splice(-1, 0, ["--resume [folder]", "", "go on with a run that was stopped or killed"]);
   if (words !== undefined) general.push(["words", "", words]);
 
   const groups = new Map<string, Row[]>();

@@ -1,6 +1,6 @@
 /** The model that a stage starts from. */
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { openCheckpoint } from "../../framework/checkpoint/load.ts";
 import { FileSource } from "../../framework/checkpoint/source.ts";
@@ -28,6 +28,10 @@ export async function openBase(folder: string, { flag = "--from", chat = true } 
     const make = recipe ? `make it with: bun recipes/${recipe}.ts` : "name a run's folder, or a Hugging Face folder";
     throw new BaseError(`${flag}: there is no ${folder}; ${make}`);
   }
+  if (!statSync(folder).isDirectory())
+    throw new BaseError(
+      `${flag}: ${folder} is a file, expected a folder with model and tokenizer; make it one: bun recipes/convert.ts --from ${folder} --to hf --tokenizer folder`,
+    );
   if (existsSync(join(folder, "adapter_config.json")))
     throw new BaseError(`${flag}: ${folder} holds an adapter, not a model; name its base, or merge it first`);
   if (!existsSync(join(folder, "tokenizer.json")))

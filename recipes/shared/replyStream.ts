@@ -157,8 +157,10 @@ export interface ChatPrompt {
 }
 
 export interface ChatPromptOptions {
-  /** Tokens of prompt and reply at most. */
+  /** Tokens of prompt and reply at most; a question that is longer by itself may fill `most`. */
   context: number;
+  /** What the model takes, where that is more (default: the context). */
+  most?: number;
   maxNewTokens: number;
   openThinking: boolean;
   tools?: readonly unknown[];
@@ -172,18 +174,18 @@ export interface ChatPromptOptions {
 export function chatPrompt(
   tokenizer: Tokenizer,
   conversation: readonly ChatMessage[],
-  { context, maxNewTokens, openThinking, tools = [] }: ChatPromptOptions,
+  { context, most = context, maxNewTokens, openThinking, tools = [] }: ChatPromptOptions,
 ): ChatPrompt {
   const room = context - Math.min(maxNewTokens, Math.floor(context / 2));
   for (let messages = [...conversation]; ; ) {
     const ids = promptIds(tokenizer, { messages, tools: [...tools] }, openThinking);
     const system = messages[0].role === "system" ? 1 : 0;
     const next = messages.findIndex(({ role }, at) => at > system && role === "user");
-    if (ids.length <= room || (next < 0 && ids.length < context))
+    if (ids.length <= room || (next < 0 && ids.length < most))
       return { ids, messages, thinking: /<think>\s*$/.test(tokenizer.decode(ids.slice(-8))) };
     if (next < 0)
       throw new MicroMindError(
-        `the question takes ${ids.length} tokens, which fill the context of ${context}; shorten it`,
+        `the question${system || tools.length ? " with system prompt and tools" : ""} takes ${ids.length} tokens, which fill the context of ${most}; shorten it`,
       );
     messages = [...messages.slice(0, system), ...messages.slice(next)];
   }

@@ -29,9 +29,9 @@ test(
         "/system Be brief.",
         "/system",
         "/system off",
-        "/think on",
+        "/thinking on",
         "And now?",
-        "/think off",
+        "/thinking off",
         '/tool {"sky": "sunny"}',
         "/adapter",
         "/adapter off",
@@ -80,7 +80,7 @@ test(
         "/tempreature 1",
         "/zzzzzzzz",
         "/temperature -1",
-        "/think maybe",
+        "/thinking maybe",
         "/save none.md",
         "/adapter nobody",
         "long ".repeat(100),
@@ -98,7 +98,7 @@ test(
       "there is no /tempreature, did you mean /temperature?",
       "there is no /zzzzzzzz; /help lists commands",
       '/temperature: is "-1", expected a number, 0 or more',
-      '/think: is "maybe", expected on or off',
+      '/thinking: is "maybe", expected on or off',
       "/save: nothing has been said yet",
       'lora: there is no adapter "nobody", neither in out/lora nor as a path; bun recipes/lora.ts trains one',
       expect.stringMatching(/^the question takes \d+ tokens, which fill the context of 64; shorten it$/),
@@ -174,6 +174,10 @@ test(
     const missing = await chat([], "--run", "out/reason");
     expect(missing.text).toContain("error: --run: there is no out/reason; make it with: bun recipes/reason.ts");
     expect(missing.code).toBe(1);
+    const file = await chat([], "--run", join(run, "model.safetensors"));
+    expect(file.text).toMatch(
+      /error: --run: .*is a file, expected a folder .*: bun recipes\/convert\.ts --from .* --to hf/,
+    );
     const nowhere = join(home, "nowhere");
     mkdirSync(nowhere);
     const none = await recipe("chat.ts", [], {}, "", nowhere);

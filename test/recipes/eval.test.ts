@@ -132,15 +132,20 @@ test(
   "history reminds the model of the questions before, system and thinking come before its reply",
   async () => {
     const sft = runOf("sft");
+    const wide = runOf("wide"); // as if it was trained on longer rows, which turns fit
+    const config = readFileSync(join(wide, "config.jsonc"), "utf8").replace("recipes/wide.ts", "recipes/sft.ts");
+    writeFileSync(join(wide, "config.jsonc"), config.replace('"seqLen": 32', '"seqLen": 512'));
     const lengths = (text: string) => [...text.matchAll(/prompt of (\d+)/g)].map(([, length]) => Number(length));
     const [plain, reminded] = [
       await ask("--run", sft, "The fox", "The fox", "The fox"),
-      await ask("--run", sft, "--history", "1", "The fox", "The fox", "The fox"),
+      await ask("--run", wide, "--history", "1", "The fox", "The fox", "The fox"),
     ];
+    const narrow = await ask("--run", sft, "--history", "1", "The fox", "The fox");
     const [one] = lengths(plain.text);
     expect(lengths(plain.text)).toEqual([one, one, one]);
     const [first, second, third] = lengths(reminded.text);
     expect([first, second > 2 * one, third < 3 * one + 12]).toEqual([one, true, true]);
+    expect(lengths(narrow.text)).toEqual([one, one]); // a row of 32 has no room for a turn before
     const told = await ask("--run", sft, "--system", "Be brief.", "The fox", "--thinking");
     expect(lengths(told.text)[0]).toBeGreaterThan(one + 5);
     expect(told.text).toContain("\nThe fox\n<think>\n");
@@ -169,9 +174,34 @@ test(
 
     const both = await ask("--compare", sft, dpo, "The fox", "--output", "both.md");
     expect(both.text).toMatch(/\nThe fox\n\n.*sft: [\s\S]*tokens[\s\S]*\n.*dpo: [\s\S]*tokens/);
+    expect((await ask("--compare", sft, `${dpo}+nobody`)).text).toContain('there is no adapter "nobody"');
     const table = readFileSync(join(place, "both.md"), "utf8");
     expect(table).toContain(`## 1. The fox\n\n| model | reply | speed |\n| --- | --- | --- |\n| ${sft} | `);
     expect(table).toContain(`\n| ${dpo} | `);
+  },
+  LONG,
+);
+
+test.skipIf(process.platform === "win32")(
+  "in a wide terminal compared replies stand side by side",
+  async () => {
+    const [sft, dpo] = [runOf("sft"), runOf("dpo")];
+    let text = "";
+    const decoder = new TextDecoder();
+    const script = join(import.meta.dir, "../../recipes/eval.ts");
+    const child = Bun.spawn(["bun", script, ...quick, "--compare", sft, dpo, "The fox"], {
+      cwd: place,
+      env: { ...process.env, NO_COLOR: "1" },
+      terminal: {
+        cols: 240,
+        rows: 24,
+        data(_, piece) {
+          text += decoder.decode(piece, { stream: true });
+        },
+      },
+    });
+    expect(await child.exited).toBe(0);
+    expect(text).toMatch(/The fox\r\n[^\n]*\r\n[^\n]*sft +│ [^\n]*dpo\r\n[\s\S]*tokens[^\n]*│[^\n]*tokens/);
   },
   LONG,
 );

@@ -220,6 +220,7 @@ test("a stage takes keys over from the run it starts from, under files and flags
   expect([stage("").data.seqLen, stage("").train.steps, stage("").seed]).toEqual([64, 50, 5]);
   expect(stage("--data.seqLen 32").data.seqLen).toBe(32);
   expect(stage(`--from ${folder}`).data.seqLen).toBe(128);
+  expect(stage(`--from ${join(dir, "config.jsonc")}`).data.seqLen).toBe(128); // a file is no run; who opens it says so
 });
 
 test("resume with the command of before says that preset and file are not read again", () => {
