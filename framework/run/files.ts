@@ -1,5 +1,5 @@
 /** Config files and presets: JSONC in, checked values out. */
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "@std/jsonc";
 import { ConfigError } from "./errors.ts";
@@ -37,7 +37,7 @@ export function pickValues(
   wanted: readonly string[],
 ): Map<string, Value> {
   const values = new Map<string, Value>();
-  if (!statSync(file, { throwIfNoEntry: false })) return values;
+  if (!existsSync(file)) return values;
   const config = readObject(file, "no such file");
   for (const path of wanted) {
     const value = path.split(".").reduce<unknown>((group, name) => (group as Record<string, unknown>)?.[name], config);
