@@ -13,7 +13,7 @@ import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import { ConfigError, configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
-import { openBase } from "./shared/base.ts";
+import { fingerprint, keepBase, openBase, startOf } from "./shared/base.ts";
 import { type DistillationOptions, distillation, nextTokens } from "./shared/distillation.ts";
 import { askAll, exactMatch, readQuestions, spread } from "./shared/replies.ts";
 import { Aftermath, fixedKeys, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
@@ -97,14 +97,16 @@ await main(async () => {
   const { train, data, seed } = config;
   if (config.from && Object.values(config.model).some(Boolean))
     throw new ConfigError("--model: the student that --from names has its sizes; leave one of the two out");
+  keepBase(config);
   await init({ verbose: true });
   const run = await Run.open<TrainingState["meta"]>(config);
-  const { model: teacher, tokenizer } = await openBase(config.teacher, { flag: "--teacher" });
+  const { model: teacher, tokenizer } = await openBase(config.teacher, { flag: "--teacher", seqLen: data.seqLen });
   manualSeed(seed);
-  const student = await openStudent(run.resumed ? run.dir : config.from, config.model, {
+  const student = await openStudent(startOf(run, config.from), config.model, {
     teacher,
     tokenizer,
     name: config.teacher,
+    seqLen: data.seqLen,
   });
   student.model.checkpointing = train.checkpointing;
   for (const { model } of [student, teacher]) model.precision = train.precision;
@@ -125,7 +127,10 @@ await main(async () => {
   };
   const batches = openBatches(shards, rows);
   const held = data.valShare > 0 ? openBatches(shards, { ...rows, split: "val" }) : undefined;
-  const questions = await readQuestions(data.heldOut || (data.path ? "" : corpus("sft.heldout.jsonl")));
+  const questions = await readQuestions(data.heldOut || (data.path ? "" : corpus("sft.heldout.jsonl")), {
+    model: student,
+    tokenizer,
+  });
   const total = totalSteps(train, batches.perEpoch);
 
   const optimizer = new optim.AdamW(student.namedParameters(), {
@@ -134,7 +139,8 @@ await main(async () => {
     precision: train.precision,
   });
   const { gradientScale } = optimizer;
-  if (run.resumed) restore(run.resumed, student, optimizer, shards.key);
+  const source = [shards.key, fingerprint(config.teacher)].join(" ");
+  if (run.resumed) restore(run.resumed, student, optimizer, source);
   const tokensPerStep = train.batchSize * train.accumulate * data.seqLen;
   const passes = ((total * train.accumulate) / batches.perEpoch).toFixed(1);
   run.print(`${dataSummary(shards)}; ${questions.length} held-out questions`);
@@ -143,7 +149,6 @@ await main(async () => {
   );
   run.print(`${total} steps of ${tokensPerStep} tokens: ${passes} passes over the data`);
 
-  tokenizer.save(run.dir);
   const { flops: peakFlops } = await measureRates();
   const done = run.resumed?.step ?? 0;
   const options = { ...config.distill, gradientScale, seqLen: data.seqLen, pad: rows.pad };
@@ -154,12 +159,13 @@ await main(async () => {
     });
   if (done === 0) await tuneStep(train.tune, () => scope(() => void stepOn([batches.at(0)], 1)));
   if (done === 0) run.log({ step: 0, ...(await evaluate(0)) });
+  tokenizer.save(run.dir);
   const aftermath = new Aftermath(run, {
     optimizer,
     tokensPerStep,
     evaluate,
-    samples,
-    save: (step) => run.save(step, snapshot(student, optimizer, shards.key), () => saveModel(student, run.dir)),
+    samples: questions.length > 0 ? samples : undefined,
+    save: (step) => run.save(step, snapshot(student, optimizer, source), () => saveModel(student, run.dir)),
   });
   const feed = stepBatches(shards, rows, { done, accumulate: train.accumulate, worker: data.workers !== 0 });
   const rates = { learningRate: train.learningRate, total, warmup: train.warmup };

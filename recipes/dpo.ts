@@ -25,10 +25,10 @@ import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import { ConfigError, configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
-import { openBase } from "./shared/base.ts";
+import { keepBase, openBase, startOf } from "./shared/base.ts";
 import { dpoLoss, ipoLoss, preferenceFigures, type Replies, replyLogProbs, simpoLoss } from "./shared/preference.ts";
 import { filled, openReference } from "./shared/reference.ts";
-import { askAll, type Question, spread } from "./shared/replies.ts";
+import { askAll, promptIds, type Question, spread } from "./shared/replies.ts";
 import {
   Aftermath,
   fixedKeys,
@@ -110,9 +110,10 @@ await main(async () => {
   const { train, data, seed, dpo } = config;
   if (dpo.loss === "ipo" && dpo.labelSmoothing > 0)
     throw new ConfigError("--dpo.labelSmoothing: ipo has none, its target margin holds it back; leave it out");
+  keepBase(config);
   await init({ verbose: true });
   const run = await Run.open<Meta>(config);
-  const { model, tokenizer } = await openBase(run.resumed ? run.dir : config.from);
+  const { model, tokenizer } = await openBase(startOf(run, config.from), { seqLen: data.seqLen });
   prepare(model);
   const open = (path: string) =>
     withTokenizingBar((onProgress) => {
@@ -155,7 +156,6 @@ await main(async () => {
   run.print(`${total} steps of ${train.batchSize * train.accumulate} pairs: ${passes} passes over the data`);
   run.print(`loss ${dpo.loss}, beta ${beta}${reference ? `, measured against ${config.from}` : ""}`);
 
-  tokenizer.save(run.dir);
   const { flops: peakFlops } = await measureRates();
   const done = run.resumed?.step ?? 0;
   const partsOf = (step: number) =>
@@ -167,6 +167,7 @@ await main(async () => {
     if (held) run.log({ step: 0, ...(await evaluate(held)) });
     if (held) await run.sample(0, samples());
   }
+  tokenizer.save(run.dir);
   const aftermath = new Aftermath(run, {
     optimizer,
     tokensPerStep,
@@ -242,7 +243,8 @@ await main(async () => {
 
   /** Some held-out prompts with the model's replies. */
   async function* samples() {
-    const shown = spread(prompts, config.sample.count);
+    const fits = (prompt: Question) => promptIds(tokenizer, prompt).length < model.config.max_position_embeddings;
+    const shown = spread(prompts, config.sample.count).filter(fits); // training cuts long prompts, a reply needs the whole
     const replies = await askAll(model, tokenizer, shown, { maxNewTokens: config.sample.tokens });
     for (const [i, { messages }] of shown.entries()) yield { prompt: messages.at(-1)!.content, text: replies[i] };
   }

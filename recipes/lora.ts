@@ -5,10 +5,11 @@
  *   bun recipes/lora.ts --lora.name medical --merge true      another adapter, and a whole model with it
  */
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { stepBatches } from "../framework/data/ahead.ts";
 import { type Batch, openBatches, tokenBytes } from "../framework/data/batches.ts";
 import {
+  adaptableNames,
   type CausalLM,
   init,
   LoraAdapter,
@@ -24,7 +25,7 @@ import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import { ConfigError, configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
-import { fingerprint, openBase } from "./shared/base.ts";
+import { fingerprint, keepBase, openBase } from "./shared/base.ts";
 import { askAll, exactMatch, readQuestions, spread } from "./shared/replies.ts";
 import { Aftermath, fixedKeys, inherited, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
 import { dataSummary, heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
@@ -38,7 +39,10 @@ const schema = {
     rank: count(2, "columns of A and B: what can be learnt, and what it takes"),
     alpha: key(8, "the adapter's product counts alpha / rank times", { min: 0 }),
     dropout: key(0, "share of the adapter's input that is dropped in training", { min: 0, max: 0.9 }),
-    targets: key(loraTargets, "projections that get an adapter"),
+    targets: key(
+      [] as string[],
+      `projections that get an adapter, of ${loraTargets.join(", ")}; empty: all that the model has`,
+    ),
   },
   data: {
     path: key("", "conversations, as for sft; empty: recipes/corpus/<lora.name>.jsonl"),
@@ -99,11 +103,12 @@ await main(async () => {
   const { train, seed, lora } = config;
   const data = { ...config.data, ...filesOf(lora.name, config.data) };
   const mergeInto = config.merge === "true" ? join(config.run.dir, "merged") : config.merge;
-  if (mergeInto && existsSync(join(mergeInto, "model.safetensors")))
-    throw new ConfigError(`--merge: ${mergeInto} holds a model; choose another folder, or delete that one`);
+  keepBase(config);
   await init({ verbose: true });
   const run = await Run.open<TrainingState["meta"]>(config);
-  const { model, tokenizer } = await openBase(config.from);
+  const base = await openBase(config.from, { seqLen: data.seqLen });
+  const { model, tokenizer } = base;
+  if (mergeInto) expectFree(mergeInto, run.dir);
   model.model.checkpointing = train.checkpointing;
   model.model.precision = train.precision;
   model.freeze({ halves: train.precision === "f16" });
@@ -127,12 +132,13 @@ await main(async () => {
   };
   const batches = openBatches(shards, rows);
   const held = data.valShare > 0 ? openBatches(shards, { ...rows, split: "val" }) : undefined;
-  const questions = spread(await readQuestions(data.heldOut), config.eval.questions);
-  const baseQuestions = spread(await readQuestions(data.baseHeldOut), config.eval.questions);
+  const questions = spread(await readQuestions(data.heldOut, base), config.eval.questions);
+  const baseQuestions = spread(await readQuestions(data.baseHeldOut, base), config.eval.questions);
   const total = totalSteps(train, batches.perEpoch);
 
   manualSeed(seed);
-  const adapter = new LoraAdapter(model, lora).attach();
+  const targets = lora.targets.length > 0 ? lora.targets : adaptableNames(model);
+  const adapter = new LoraAdapter(model, { ...lora, targets }).attach();
   const optimizer = new optim.AdamW(adapter.namedParameters(), {
     betas: [0.9, train.beta2],
     weightDecay: train.weightDecay,
@@ -148,7 +154,6 @@ await main(async () => {
     `${total} steps of ${tokensPerStep} tokens; ${adapter.numParameters()} parameters beside ${model.numParameters()} frozen ones: ${share.toFixed(1)}%`,
   );
 
-  tokenizer.save(run.dir);
   const { flops: peakFlops } = await measureRates();
   const done = run.resumed?.step ?? 0;
   const stepOn = (parts: Batch[], learningRate: number) =>
@@ -158,11 +163,12 @@ await main(async () => {
     });
   if (done === 0) await tuneStep(train.tune, () => stepOn([batches.at(0)], 1).loss.dispose());
   if (done === 0) run.log({ step: 0, ...(await evaluate()) });
+  tokenizer.save(run.dir);
   const aftermath = new Aftermath(run, {
     optimizer,
     tokensPerStep,
     evaluate,
-    samples,
+    samples: questions.length > 0 ? samples : undefined,
     save: (step) =>
       run.save(step, snapshot(adapter, optimizer, source), () =>
         saveAdapter(adapter, run.dir, { base: config.from, tokenizer }),
@@ -187,8 +193,8 @@ await main(async () => {
   run.finish({ next: `bun recipes/chat.ts --run ${config.from} --lora ${run.dir}` });
   if (mergeInto && finished) {
     adapter.merge();
-    await saveModel(model, mergeInto);
     tokenizer.save(mergeInto);
+    await saveModel(model, mergeInto);
     run.print(`${mergeInto}: the model with the adapter in its weights`);
   }
   shards.close();
@@ -224,6 +230,16 @@ await main(async () => {
   }
 });
 
+/** @throws ConfigError where a merged model would overwrite another, or mix with an adapter's files */
+function expectFree(folder: string, runDir: string): void {
+  const taken = ["config.json", "model.safetensors", "adapter_config.json"].some((name) =>
+    existsSync(join(folder, name)),
+  );
+  if (taken) throw new ConfigError(`--merge: ${folder} holds a model; choose another folder, or delete that one`);
+  if (resolve(folder) === resolve(runDir))
+    throw new ConfigError(`--merge: ${folder} is the adapter's own folder; choose another, or true for its merged/`);
+}
+
 interface Files {
   path: string;
   heldOut: string;
@@ -233,7 +249,7 @@ interface Files {
 
 /** The files that are named, else the corpus'. */
 function filesOf(name: string, { path, heldOut, basePath, baseHeldOut }: Files): Files {
-  if (!/^[\w.-]+$/.test(name))
+  if (!/^\w[\w.-]*$/.test(name))
     throw new ConfigError(`--lora.name is ${JSON.stringify(name)}, expected a folder's name`);
   const own = (file: string) => (path === "" && existsSync(corpus(file)) ? corpus(file) : "");
   const found = {

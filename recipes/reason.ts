@@ -13,8 +13,8 @@ import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import { configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
-import { openBase } from "./shared/base.ts";
-import { followsTemplate, isRight, tagIds, tagWeights } from "./shared/reasoning.ts";
+import { keepBase, openBase, startOf } from "./shared/base.ts";
+import { expectTags, followsTemplate, isRight, tagIds, tagWeights } from "./shared/reasoning.ts";
 import { askAll, readQuestions, spread } from "./shared/replies.ts";
 import { Aftermath, fixedKeys, inherited, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
 import { dataSummary, heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
@@ -79,9 +79,11 @@ await main(async () => {
     fixed: [...fixedKeys, "reason"],
   });
   const { train, data, seed, reason } = config;
+  keepBase(config);
   await init({ verbose: true });
   const run = await Run.open<TrainingState["meta"]>(config);
-  const { model, tokenizer } = await openBase(run.resumed ? run.dir : config.from);
+  const base = await openBase(startOf(run, config.from), { seqLen: data.seqLen });
+  const { model, tokenizer } = base;
   model.model.checkpointing = train.checkpointing;
   model.model.precision = train.precision;
   const shards = await tokenized(data.path || corpus("reason.jsonl"), tokenizer, {
@@ -101,9 +103,10 @@ await main(async () => {
   };
   const batches = openBatches(shards, rows);
   const held = data.valShare > 0 ? openBatches(shards, { ...rows, split: "val" }) : undefined;
-  const questions = await readQuestions(data.heldOut || (data.path ? "" : corpus("reason.heldout.jsonl")));
+  const questions = await readQuestions(data.heldOut || (data.path ? "" : corpus("reason.heldout.jsonl")), base);
   const total = totalSteps(train, batches.perEpoch);
   const tags = { ids: tagIds(tokenizer), weight: reason.tagWeight };
+  expectTags(shards, tags.ids);
 
   manualSeed(seed);
   const optimizer = new optim.AdamW(model.namedParameters(), {
@@ -120,7 +123,6 @@ await main(async () => {
     `${total} steps of ${tokensPerStep} tokens: ${passes} passes over the data; ${model.numParameters()} parameters`,
   );
 
-  tokenizer.save(run.dir);
   const { flops: peakFlops } = await measureRates();
   const done = run.resumed?.step ?? 0;
   const stepOn = (parts: Batch[], learningRate: number) =>
@@ -137,11 +139,12 @@ await main(async () => {
         `the base, asked directly: ${(before.accuracy * 100).toFixed(1)}% of ${questions.length} answers are right`,
       );
   }
+  tokenizer.save(run.dir);
   const aftermath = new Aftermath(run, {
     optimizer,
     tokensPerStep,
     evaluate,
-    samples,
+    samples: questions.length > 0 ? samples : undefined,
     save: (step) => run.save(step, snapshot(model, optimizer, shards.key), () => saveModel(model, run.dir)),
   });
   const feed = stepBatches(shards, rows, { done, accumulate: train.accumulate, worker: data.workers !== 0 });

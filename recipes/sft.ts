@@ -12,7 +12,7 @@ import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import { configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
-import { openBase } from "./shared/base.ts";
+import { keepBase, openBase, startOf } from "./shared/base.ts";
 import { askAll, exactMatch, readQuestions, spread } from "./shared/replies.ts";
 import {
   Aftermath,
@@ -83,9 +83,11 @@ await main(async () => {
     fixed: fixedKeys,
   });
   const { train, data, seed } = config;
+  keepBase(config);
   await init({ verbose: true });
   const run = await Run.open<TrainingState["meta"]>(config);
-  const { model, tokenizer } = await openBase(run.resumed ? run.dir : config.from);
+  const base = await openBase(startOf(run, config.from), { seqLen: data.seqLen });
+  const { model, tokenizer } = base;
   model.model.checkpointing = train.checkpointing;
   model.model.precision = train.precision;
   const shards = await tokenized(data.path || corpus("sft.jsonl"), tokenizer, {
@@ -105,7 +107,7 @@ await main(async () => {
   };
   const batches = openBatches(shards, rows);
   const held = data.valShare > 0 ? openBatches(shards, { ...rows, split: "val" }) : undefined;
-  const questions = await readQuestions(data.heldOut || (data.path ? "" : corpus("sft.heldout.jsonl")));
+  const questions = await readQuestions(data.heldOut || (data.path ? "" : corpus("sft.heldout.jsonl")), base);
   const total = totalSteps(train, batches.perEpoch);
 
   manualSeed(seed);
@@ -123,7 +125,6 @@ await main(async () => {
     `${total} steps of ${tokensPerStep} tokens: ${passes} passes over the data; ${model.numParameters()} parameters`,
   );
 
-  tokenizer.save(run.dir);
   const { flops: peakFlops } = await measureRates();
   const done = run.resumed?.step ?? 0;
   const stepOn = (parts: Batch[], learningRate: number) =>
@@ -133,11 +134,12 @@ await main(async () => {
     });
   if (done === 0) await tuneStep(train.tune, () => discard(stepOn([batches.at(0)], 1)));
   if (done === 0) run.log({ step: 0, ...(await evaluate(0)) });
+  tokenizer.save(run.dir);
   const aftermath = new Aftermath(run, {
     optimizer,
     tokensPerStep,
     evaluate,
-    samples,
+    samples: questions.length > 0 ? samples : undefined,
     save: (step) => run.save(step, snapshot(model, optimizer, shards.key), () => saveModel(model, run.dir)),
   });
   const feed = stepBatches(shards, rows, { done, accumulate: train.accumulate, worker: data.workers !== 0 });

@@ -127,7 +127,7 @@ export class Aftermath {
     const counted = this.log(await reported);
     if (due.eval) run.log({ step, ...(await due.eval(step)) });
     if (due.sample) await run.sample(step, due.sample());
-    if (due.save && counted) await save(step);
+    if (due.save && (counted || step === run.total)) await save(step);
   }
 
   /** Logs the last step, where the loop was left before its figures were read. */

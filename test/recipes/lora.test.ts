@@ -134,6 +134,9 @@ test("bad input is an error in words", async () => {
   const other = new CausalLM(config);
   await saveModel(other, join(home, "base"));
   other.dispose();
-  await fails(["--resume", join(home, "lora"), "--merge="], "the data, the tokenizer or the base has changed");
+  await fails(
+    ["--resume", join(home, "lora"), "--merge="],
+    "the data, the tokenizer, the base or the teacher has changed",
+  );
   writeFileSync(join(home, "base", file), kept);
 });
