@@ -7,7 +7,7 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { stepBatches } from "../framework/data/ahead.ts";
-import { type Batch, openBatches, tokenBytes } from "../framework/data/batches.ts";
+import type { Batch } from "../framework/data/batches.ts";
 import {
   adaptableNames,
   type CausalLM,
@@ -26,9 +26,18 @@ import { restore, snapshot, type TrainingState } from "../framework/model/state.
 import { measureRates } from "../framework/ops/measure.ts";
 import { ConfigError, configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
 import { fingerprint, keepBase, openBase } from "./shared/base.ts";
-import { askAll, exactMatch, readQuestions, spread } from "./shared/replies.ts";
-import { Aftermath, fixedKeys, inherited, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
-import { dataSummary, heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
+import { askAll, exactMatch, readQuestions, replySamples, spread } from "./shared/replies.ts";
+import {
+  Aftermath,
+  conversationKeys,
+  fixedKeys,
+  inherited,
+  learn,
+  saveKeys,
+  totalSteps,
+  trainKeys,
+} from "./shared/stage.ts";
+import { dataSummary, heldOutLoss, openConversations, upload } from "./shared/tokens.ts";
 
 const corpus = (name: string) => join(import.meta.dirname, "corpus", name);
 
@@ -45,27 +54,11 @@ const schema = {
     ),
   },
   data: {
+    ...conversationKeys({ valShare: 0 }),
     path: key("", "conversations, as for sft; empty: recipes/corpus/<lora.name>.jsonl"),
-    heldOut: key(
-      "",
-      "conversations whose last reply is asked for, never trained on; empty: the corpus' with its data, else none",
-    ),
     replay: count(4, "rows of the base's own data beside each step's, so that it forgets less; 0: none", 0),
     basePath: key("", "the base's data for that; empty: the corpus' sft.jsonl with its data, else none"),
     baseHeldOut: key("", "questions that the base was trained for; empty: the corpus' with its data, else none"),
-    seqLen: count(128, "tokens per row (the base's, where it is a run)", 2),
-    truncate: key("end", "what a conversation longer than a row loses", { choices: ["end", "start"] }),
-    valShare: key(0, "share of the conversations kept for a validation loss", { min: 0, max: 0.5 }),
-    onError: key("error", "what a bad line does", { choices: ["error", "skip"] }),
-    workers: key(
-      null,
-      "threads that tokenize (default: one less than the cores); 0: batches too are assembled without one",
-      {
-        type: "number",
-        min: 0,
-        whole: true,
-      },
-    ),
   },
   train: trainKeys({ epochs: 45, learningRate: 1e-2, warmup: 20, batchSize: 4 }),
   eval: {
@@ -112,26 +105,14 @@ await main(async () => {
   model.model.checkpointing = train.checkpointing;
   model.model.precision = train.precision;
   model.freeze({ halves: train.precision === "f16" });
-  const open = (path: string) =>
-    tokenized(path, tokenizer, {
-      stage: "conversations",
-      maxLength: data.seqLen,
-      truncate: data.truncate,
-      onError: data.onError,
-      workers: data.workers ?? undefined,
-    });
-  const shards = await open(data.path);
-  const baseShards = data.replay > 0 && data.basePath ? await open(data.basePath) : undefined;
-  const rows = {
+  const { shards, rows, batches, held } = await openConversations(data.path, tokenizer, {
+    ...data,
     batchSize: train.batchSize,
-    seqLen: data.seqLen,
-    heldOut: data.valShare,
     seed,
-    pad: tokenizer.padTokenId ?? 0,
-    tokenBytes: tokenBytes(tokenizer),
-  };
-  const batches = openBatches(shards, rows);
-  const held = data.valShare > 0 ? openBatches(shards, { ...rows, split: "val" }) : undefined;
+  });
+  const replayed = { ...data, batchSize: data.replay, valShare: 0, seed };
+  const replay =
+    data.replay > 0 && data.basePath ? await openConversations(data.basePath, tokenizer, replayed) : undefined;
   const questions = spread(await readQuestions(data.heldOut, base), config.eval.questions);
   const baseQuestions = spread(await readQuestions(data.baseHeldOut, base), config.eval.questions);
   const total = totalSteps(train, batches.perEpoch);
@@ -145,9 +126,9 @@ await main(async () => {
     precision: train.precision,
   });
   const { gradientScale } = optimizer;
-  const source = [shards.key, baseShards?.key, fingerprint(config.from)].join(" ");
+  const source = [shards.key, replay?.shards.key, fingerprint(config.from)].join(" ");
   if (run.resumed) restore(run.resumed, adapter, optimizer, source);
-  const tokensPerStep = (train.batchSize * train.accumulate + (baseShards ? data.replay : 0)) * data.seqLen;
+  const tokensPerStep = (train.batchSize * train.accumulate + (replay ? data.replay : 0)) * data.seqLen;
   const share = (100 * adapter.numParameters()) / model.numParameters();
   run.print(`${dataSummary(shards)}; ${questions.length} held-out questions, ${baseQuestions.length} of the base's`);
   run.print(
@@ -164,11 +145,12 @@ await main(async () => {
   if (done === 0) await tuneStep(train.tune, () => stepOn([batches.at(0)], 1).loss.dispose());
   if (done === 0) run.log({ step: 0, ...(await evaluate()) });
   tokenizer.save(run.dir);
+  const shown = { count: config.sample.count, maxNewTokens: config.eval.tokens };
   const aftermath = new Aftermath(run, {
     optimizer,
     tokensPerStep,
     evaluate,
-    samples: questions.length > 0 ? samples : undefined,
+    samples: questions.length > 0 ? () => merged(() => replySamples(base, questions, shown)) : undefined,
     save: (step) =>
       run.save(step, snapshot(adapter, optimizer, source), () =>
         saveAdapter(adapter, run.dir, { base: config.from, tokenizer }),
@@ -177,7 +159,7 @@ await main(async () => {
   const worker = data.workers !== 0;
   const feed = withReplay(
     stepBatches(shards, rows, { done, accumulate: train.accumulate, worker }),
-    baseShards && stepBatches(baseShards, { ...rows, batchSize: data.replay, heldOut: 0 }, { done, worker }),
+    replay && stepBatches(replay.shards, replay.rows, { done, worker }),
   );
   const rates = { learningRate: train.learningRate, total, warmup: train.warmup };
   for await (const { step, batch } of run.steps(feed, {
@@ -198,7 +180,7 @@ await main(async () => {
     run.print(`${mergeInto}: the model with the adapter in its weights`);
   }
   shards.close();
-  baseShards?.close();
+  replay?.shards.close();
 
   /** What is asked of the model now, with the adapter in the weights: the same answers, sooner. */
   async function merged<T>(work: () => Promise<T>): Promise<T> {
@@ -220,13 +202,6 @@ await main(async () => {
       ...(questions.length ? { exactMatch: await right(questions) } : {}),
       ...(baseQuestions.length ? { baseMatch: await right(baseQuestions) } : {}),
     }));
-  }
-
-  /** Some held-out questions with the model's replies. */
-  async function* samples() {
-    const shown = spread(questions, config.sample.count);
-    const replies = await merged(() => askAll(model, tokenizer, shown, { maxNewTokens: config.eval.tokens }));
-    for (const [i, { messages }] of shown.entries()) yield { prompt: messages.at(-1)!.content, text: replies[i] };
   }
 });
 

@@ -103,6 +103,17 @@ export async function askAll(
   return replies;
 }
 
+/** Some questions, spread evenly over all, each with the model's reply: a run's samples. */
+export async function replySamples(
+  { model, tokenizer }: Base,
+  questions: readonly Question[],
+  { count, maxNewTokens }: { count: number; maxNewTokens: number },
+): Promise<{ prompt: string; text: string }[]> {
+  const shown = spread(questions, count);
+  const replies = await askAll(model, tokenizer, shown, { maxNewTokens });
+  return shown.map(({ messages }, i) => ({ prompt: messages.at(-1)!.content, text: replies[i] }));
+}
+
 /** The share of replies that are the expected ones, to the letter. */
 export const exactMatch = (questions: readonly Question[], replies: readonly string[]): number =>
   questions.filter(({ reply }, i) => replies[i] === reply.trim()).length / Math.max(1, questions.length);
