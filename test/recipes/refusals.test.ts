@@ -113,11 +113,9 @@ describe.each(stages)("$script", (stage) => {
   test(
     "rows too short for any reply, an empty held-out file, and a question that fills the model",
     async () => {
-      const within =
-        script === "dpo.ts" ? /within 2 tokens/ : /has a token of the assistant's to train on within 2 tokens/;
-      await refuses(["--data.seqLen", "2"], within);
-      await refuses(["--data.heldOut", write("nothing.jsonl", [])], "nothing.jsonl: holds no documents");
-      if (script === "dpo.ts") return; // whose held-out prompts are cut as its pairs are
+      await refuses(["--data.heldOut", write("nothing.jsonl", [])], "nothing.jsonl: the file is empty");
+      if (script === "dpo.ts") return; // which cuts prompts, and asks those that fit
+      await refuses(["--data.seqLen", "2"], "has a token of the assistant's to train on within 2 tokens");
       const long = [user("fox ".repeat(1200)), assistant("b")];
       await refuses(
         ["--data.heldOut", write("long.jsonl", [{ conversations: long }])],
@@ -146,7 +144,10 @@ async function brokenBase(): Promise<string> {
 test(
   "replies that do not think are not for reason",
   async () => {
-    const plain = write("plain.jsonl", [{ conversations: [user("a"), assistant("b")] }]);
+    const plain = write("plain.jsonl", [
+      { conversations: [user("a"), assistant("b")] },
+      { conversations: [user("b"), assistant("c")] },
+    ]);
     const args = flags({ ...stages[4], data: plain }, "refused", []);
     await refused("reason.ts", args, /plain\.jsonl: no reply thinks, for recipes\/sft\.ts/, "refused");
   },
