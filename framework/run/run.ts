@@ -178,6 +178,7 @@ export class Run<Meta = unknown> {
   log(figures: StepLog): void {
     const metrics = this.#begin();
     const { step, loss, gradNorm, tokens, valLoss, skipped } = figures;
+    if (Object.keys(figures).length === 1) return; // of an evaluation that had nothing to look at
     if (skipped || isBad(loss) || isBad(gradNorm)) {
       this.skip(step, figures);
       return;
@@ -234,7 +235,7 @@ export class Run<Meta = unknown> {
     return due;
   }
 
-  /** Prints samples, each as it comes, and adds them to samples.md; `text` is what followed the prompt. */
+  /** Prints samples, each as it comes in a line (of a long prompt the end), and adds them to samples.md; `text` is what followed the prompt. */
   async sample(step: number, samples: Iterable<Sample> | AsyncIterable<Sample>): Promise<void> {
     this.#begin();
     this.#extra = true;
@@ -242,7 +243,7 @@ export class Run<Meta = unknown> {
     this.print(`step ${step}  samples`);
     for await (const sample of samples) {
       made.push(sample);
-      this.print(`  ${sample.prompt}│${sample.text.replace(/\s*\n\s*/g, " ⏎ ")}`);
+      this.print(`  ${oneLine(sample.prompt).replace(/^.+(?=.{120})/su, "…")}│${oneLine(sample.text)}`);
     }
     this.#try("samples.md", () => addSamples(this.path("samples.md"), step, made));
   }
@@ -385,4 +386,5 @@ export class Run<Meta = unknown> {
   }
 }
 
+const oneLine = (text: string) => text.replace(/\s*\n\s*/g, " ⏎ ");
 const isBad = (value: number | undefined) => value !== undefined && !Number.isFinite(value);
