@@ -251,7 +251,8 @@ export class Run<Meta = unknown> {
   /**
    * Saves the state of a step, with the metrics up to it; the last two states are kept. Where that fails, as on a full disk, the run
    * goes on, the failure is printed and counted, and the last good state stays.
-   * @param also writes what else belongs to the step, such as the model; it may fail in the same way
+   * @param also writes what else belongs to the step, such as the model; it may fail in the same way, and is written though the
+   *   state was not: on a disk that is nearly full the model may still have room
    * @returns whether it was saved
    * @throws Error where the step's loss was not logged yet: a resumed run would lack it
    */
@@ -259,16 +260,23 @@ export class Run<Meta = unknown> {
     if (this.#begin().lastStep < step) throw new Error(`run.save: log step ${step} before saving it`);
     this.#extra = true;
     this.#flush();
-    try {
+    const saved = await this.#written(step, async () => {
       await saveState(this.path("state"), step, state);
       this.#saved = step;
-      await also?.();
-      this.#saveFailed = false;
+    });
+    const alsoSaved = await this.#written(step, async () => also?.());
+    this.#saveFailed = !(saved && alsoSaved);
+    return !this.#saveFailed;
+  }
+
+  /** Whether a part of a step could be saved. */
+  async #written(step: number, write: () => Promise<void>): Promise<boolean> {
+    try {
+      await write();
       return true;
     } catch (error) {
       if (!(error instanceof FileError)) throw error;
       this.#failedSaves++;
-      this.#saveFailed = true;
       this.#stopping.gaveUp(step);
       const good =
         this.#saved > 0 ? `the last good state is that of step ${this.#saved}` : "there is no good state yet";
