@@ -60,11 +60,15 @@ const schema = {
     basePath: key("", "the base's data for that; empty: the corpus' sft.jsonl with its data, else none"),
     baseHeldOut: key("", "questions that the base was trained for; empty: the corpus' with its data, else none"),
   },
-  train: trainKeys({ epochs: 45, learningRate: 1e-2, warmup: 20, batchSize: 4 }),
+  train: trainKeys({ epochs: 16, learningRate: 1e-2, warmup: 20, batchSize: 4 }),
   eval: {
     every: count(200, "steps between evaluations; 0: only at the end", 0),
     batches: count(16, "batches of the validation loss"),
-    questions: count(100, "held-out questions asked, and as many of the base's; 0: all", 0),
+    questions: count(
+      100,
+      "held-out questions asked at each evaluation, and as many of the base's; at the start and the end all are; 0: all always",
+      0,
+    ),
     tokens: count(64, "tokens of a reply at most"),
   },
   sample: {
@@ -113,8 +117,8 @@ await main(async () => {
   const replayed = { ...data, batchSize: data.replay, valShare: 0, seed };
   const replay =
     data.replay > 0 && data.basePath ? await openConversations(data.basePath, tokenizer, replayed) : undefined;
-  const questions = spread(await readQuestions(data.heldOut, base), config.eval.questions);
-  const baseQuestions = spread(await readQuestions(data.baseHeldOut, base), config.eval.questions);
+  const questions = await readQuestions(data.heldOut, base);
+  const baseQuestions = await readQuestions(data.baseHeldOut, base);
   const total = totalSteps(train, batches.perEpoch);
 
   manualSeed(seed);
@@ -143,7 +147,7 @@ await main(async () => {
       clip: train.clip,
     });
   if (done === 0) await tuneStep(train.tune, () => stepOn([batches.at(0)], 1).loss.dispose());
-  if (done === 0) run.log({ step: 0, ...(await evaluate()) });
+  if (done === 0) run.log({ step: 0, ...(await evaluate(0)) });
   tokenizer.save(run.dir);
   const shown = { count: config.sample.count, maxNewTokens: config.eval.tokens };
   const aftermath = new Aftermath(run, {
@@ -193,10 +197,13 @@ await main(async () => {
   }
 
   /** The share of right replies, to the letter, to what the adapter is to learn, and to what the base knew before. */
-  async function evaluate(): Promise<Record<string, number>> {
+  async function evaluate(step: number): Promise<Record<string, number>> {
     const sumOf = (batch: Batch) => lossOf(model, batch, data.seqLen, { reduction: "sum" });
-    const right = async (asked: typeof questions) =>
-      exactMatch(asked, await askAll(model, tokenizer, asked, { maxNewTokens: config.eval.tokens }));
+    const most = step === 0 || step === total ? 0 : config.eval.questions;
+    const right = async (all: typeof questions) => {
+      const asked = spread(all, most);
+      return exactMatch(asked, await askAll(model, tokenizer, asked, { maxNewTokens: config.eval.tokens }));
+    };
     return merged(async () => ({
       ...(held ? await heldOutLoss(held, sumOf, config.eval.batches) : {}),
       ...(questions.length ? { exactMatch: await right(questions) } : {}),

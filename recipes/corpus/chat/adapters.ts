@@ -1,4 +1,5 @@
 import { worldFacts } from "../facts/index.ts";
+import type { Lang } from "../facts/types.ts";
 import { randomStream } from "../random.ts";
 import { askFact, conversation, heldLine, langs, questions, topicExchanges } from "./conversations.ts";
 import { identity } from "./identity.ts";
@@ -13,10 +14,23 @@ export type Subject = keyof typeof subjects;
 /** A line of so many asks the world's facts as sft.jsonl does, so that an adapter learns what not to touch. */
 const worldShare = 3;
 
-/** identity.jsonl, medical.jsonl: the subject's questions, and among them some of the world's. */
+/** Words before a question that change nothing of its reply. */
+const openers: Readonly<Record<Lang, readonly string[]>> = {
+  zh: ["你好！", "打扰一下，", "我很好奇，", "请告诉我：", "我想知道，"],
+  en: ["Hello! ", "Excuse me. ", "One more thing. ", "Please tell me: ", "I would like to know: "],
+};
+
+/** identity.jsonl, medical.jsonl: the subject's questions as they are and after two openers, and among them some of the world's. */
 export function adapterConversations(subject: Subject): Conversation[] {
   const random = randomStream(subject);
-  const own = topicExchanges(subject, subjects[subject], "asks");
+  const plain = topicExchanges(subject, subjects[subject], "asks");
+  const opened = plain.flatMap((exchange) =>
+    random
+      .shuffle([...openers[exchange.lang]])
+      .slice(0, 2)
+      .map((opener) => ({ ...exchange, ask: opener + exchange.ask })),
+  );
+  const own = [...plain, ...opened];
   const world = random
     .shuffle([...worldFacts])
     .slice(0, own.length / (worldShare - 1))
