@@ -21,7 +21,7 @@ export {
 export { type ModelConfig, ModelConfigError, modelConfig, presets } from "./model/config.ts";
 export type { GeneratedToken, GenerateOptions } from "./model/generate.ts";
 export { loadModel, saveModel } from "./model/load.ts";
-export { AdapterError, LoraAdapter, type LoraOptions, loraTargets } from "./model/lora.ts";
+export { AdapterError, adaptableNames, LoraAdapter, type LoraOptions, loraTargets } from "./model/lora.ts";
 export * as nn from "./nn/index.ts";
 export { dropout, swiglu } from "./ops/activation.ts";
 export { type AttentionOptions, scaledDotProductAttention } from "./ops/attention.ts";

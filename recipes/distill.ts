@@ -7,18 +7,18 @@
  */
 import { join } from "node:path";
 import { stepBatches } from "../framework/data/ahead.ts";
-import { type Batch, openBatches, tokenBytes } from "../framework/data/batches.ts";
+import type { Batch } from "../framework/data/batches.ts";
 import { type CausalLM, init, manualSeed, noGrad, optim, saveModel, scope, type Tensor } from "../framework/index.ts";
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import { ConfigError, configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
-import { openBase } from "./shared/base.ts";
+import { fingerprint, keepBase, openBase, startOf } from "./shared/base.ts";
 import { type DistillationOptions, distillation, nextTokens } from "./shared/distillation.ts";
-import { askAll, exactMatch, readQuestions, spread } from "./shared/replies.ts";
-import { Aftermath, fixedKeys, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
+import { askAll, exactMatch, readQuestions, replySamples, spread } from "./shared/replies.ts";
+import { Aftermath, conversationKeys, fixedKeys, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
 import { openStudent } from "./shared/student.ts";
-import { dataSummary, heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
+import { dataSummary, heldOutLoss, openConversations, upload } from "./shared/tokens.ts";
 
 const corpus = (name: string) => join(import.meta.dirname, "corpus", name);
 
@@ -35,25 +35,7 @@ const schema = {
     num_key_value_heads: count(0, "key and value heads; 0: half the teacher's", 0),
     intermediate_size: count(0, "width of the MLP; 0: half the teacher's", 0),
   },
-  data: {
-    path: key(
-      "",
-      'conversations, JSONL: {"conversations"} as MiniMind\'s, ShareGPT, {"messages"}, Alpaca; .gz, folder, glob; empty: the corpus that ships',
-    ),
-    heldOut: key(
-      "",
-      "conversations whose last reply is asked for, never trained on; empty: the corpus' with its data, else none",
-    ),
-    seqLen: count(128, "tokens per row", 2),
-    truncate: key("end", "what a conversation longer than a row loses", { choices: ["end", "start"] }),
-    valShare: key(0.02, "share of the conversations kept for the validation loss", { min: 0, max: 0.5 }),
-    onError: key("error", "what a bad line does", { choices: ["error", "skip"] }),
-    workers: key(
-      null,
-      "threads that tokenize (default: one less than the cores); 0: batches too are assembled without one",
-      { type: "number", min: 0, whole: true },
-    ),
-  },
+  data: { ...conversationKeys(), seqLen: count(128, "tokens per row", 2) },
   distill: {
     alpha: key(0.5, "share of the data's labels in the loss, the rest is the teacher's; 1: no teacher", {
       min: 0,
@@ -97,35 +79,28 @@ await main(async () => {
   const { train, data, seed } = config;
   if (config.from && Object.values(config.model).some(Boolean))
     throw new ConfigError("--model: the student that --from names has its sizes; leave one of the two out");
+  keepBase(config);
   await init({ verbose: true });
   const run = await Run.open<TrainingState["meta"]>(config);
-  const { model: teacher, tokenizer } = await openBase(config.teacher, { flag: "--teacher" });
+  const { model: teacher, tokenizer } = await openBase(config.teacher, { flag: "--teacher", seqLen: data.seqLen });
   manualSeed(seed);
-  const student = await openStudent(run.resumed ? run.dir : config.from, config.model, {
+  const student = await openStudent(startOf(run, config.from), config.model, {
     teacher,
     tokenizer,
     name: config.teacher,
+    seqLen: data.seqLen,
   });
   student.model.checkpointing = train.checkpointing;
   for (const { model } of [student, teacher]) model.precision = train.precision;
-  const shards = await tokenized(data.path || corpus("sft.jsonl"), tokenizer, {
-    stage: "conversations",
-    maxLength: data.seqLen,
-    truncate: data.truncate,
-    onError: data.onError,
-    workers: data.workers ?? undefined,
-  });
-  const rows = {
+  const { shards, rows, batches, held } = await openConversations(data.path || corpus("sft.jsonl"), tokenizer, {
+    ...data,
     batchSize: train.batchSize,
-    seqLen: data.seqLen,
-    heldOut: data.valShare,
     seed,
-    pad: tokenizer.padTokenId ?? 0,
-    tokenBytes: tokenBytes(tokenizer),
-  };
-  const batches = openBatches(shards, rows);
-  const held = data.valShare > 0 ? openBatches(shards, { ...rows, split: "val" }) : undefined;
-  const questions = await readQuestions(data.heldOut || (data.path ? "" : corpus("sft.heldout.jsonl")));
+  });
+  const questions = await readQuestions(data.heldOut || (data.path ? "" : corpus("sft.heldout.jsonl")), {
+    model: student,
+    tokenizer,
+  });
   const total = totalSteps(train, batches.perEpoch);
 
   const optimizer = new optim.AdamW(student.namedParameters(), {
@@ -134,7 +109,8 @@ await main(async () => {
     precision: train.precision,
   });
   const { gradientScale } = optimizer;
-  if (run.resumed) restore(run.resumed, student, optimizer, shards.key);
+  const source = [shards.key, fingerprint(config.teacher)].join(" ");
+  if (run.resumed) restore(run.resumed, student, optimizer, source);
   const tokensPerStep = train.batchSize * train.accumulate * data.seqLen;
   const passes = ((total * train.accumulate) / batches.perEpoch).toFixed(1);
   run.print(`${dataSummary(shards)}; ${questions.length} held-out questions`);
@@ -143,7 +119,6 @@ await main(async () => {
   );
   run.print(`${total} steps of ${tokensPerStep} tokens: ${passes} passes over the data`);
 
-  tokenizer.save(run.dir);
   const { flops: peakFlops } = await measureRates();
   const done = run.resumed?.step ?? 0;
   const options = { ...config.distill, gradientScale, seqLen: data.seqLen, pad: rows.pad };
@@ -154,12 +129,14 @@ await main(async () => {
     });
   if (done === 0) await tuneStep(train.tune, () => scope(() => void stepOn([batches.at(0)], 1)));
   if (done === 0) run.log({ step: 0, ...(await evaluate(0)) });
+  tokenizer.save(run.dir);
+  const shown = { count: config.sample.count, maxNewTokens: config.eval.tokens };
   const aftermath = new Aftermath(run, {
     optimizer,
     tokensPerStep,
     evaluate,
-    samples,
-    save: (step) => run.save(step, snapshot(student, optimizer, shards.key), () => saveModel(student, run.dir)),
+    samples: questions.length > 0 ? () => replySamples({ model: student, tokenizer }, questions, shown) : undefined,
+    save: (step) => run.save(step, snapshot(student, optimizer, source), () => saveModel(student, run.dir)),
   });
   const feed = stepBatches(shards, rows, { done, accumulate: train.accumulate, worker: data.workers !== 0 });
   const rates = { learningRate: train.learningRate, total, warmup: train.warmup };
@@ -188,13 +165,6 @@ await main(async () => {
       ...(held ? await heldOutLoss(held, sumOf, config.eval.batches) : {}),
       ...(asked.length ? { exactMatch: exactMatch(asked, replies) } : {}),
     };
-  }
-
-  /** Some held-out questions with the student's replies. */
-  async function* samples() {
-    const shown = spread(questions, config.sample.count);
-    const replies = await askAll(student, tokenizer, shown, { maxNewTokens: config.eval.tokens });
-    for (const [i, { messages }] of shown.entries()) yield { prompt: messages.at(-1)!.content, text: replies[i] };
   }
 });
 

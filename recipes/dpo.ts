@@ -25,10 +25,10 @@ import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import { ConfigError, configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
-import { openBase } from "./shared/base.ts";
+import { keepBase, openBase, startOf } from "./shared/base.ts";
 import { dpoLoss, ipoLoss, preferenceFigures, type Replies, replyLogProbs, simpoLoss } from "./shared/preference.ts";
 import { filled, openReference } from "./shared/reference.ts";
-import { askAll, type Question, spread } from "./shared/replies.ts";
+import { promptIds, type Question, replySamples, spread } from "./shared/replies.ts";
 import {
   Aftermath,
   fixedKeys,
@@ -110,9 +110,11 @@ await main(async () => {
   const { train, data, seed, dpo } = config;
   if (dpo.loss === "ipo" && dpo.labelSmoothing > 0)
     throw new ConfigError("--dpo.labelSmoothing: ipo has none, its target margin holds it back; leave it out");
+  keepBase(config);
   await init({ verbose: true });
   const run = await Run.open<Meta>(config);
-  const { model, tokenizer } = await openBase(run.resumed ? run.dir : config.from);
+  const base = await openBase(startOf(run, config.from), { seqLen: data.seqLen });
+  const { model, tokenizer } = base;
   prepare(model);
   const open = (path: string) =>
     withTokenizingBar((onProgress) => {
@@ -155,7 +157,6 @@ await main(async () => {
   run.print(`${total} steps of ${train.batchSize * train.accumulate} pairs: ${passes} passes over the data`);
   run.print(`loss ${dpo.loss}, beta ${beta}${reference ? `, measured against ${config.from}` : ""}`);
 
-  tokenizer.save(run.dir);
   const { flops: peakFlops } = await measureRates();
   const done = run.resumed?.step ?? 0;
   const partsOf = (step: number) =>
@@ -165,13 +166,14 @@ await main(async () => {
   if (done === 0) {
     await tuneStep(train.tune, () => scope(() => void stepOn(partsOf(1), 1)));
     if (held) run.log({ step: 0, ...(await evaluate(held)) });
-    if (held) await run.sample(0, samples());
+    if (held) await run.sample(0, await samples());
   }
+  tokenizer.save(run.dir);
   const aftermath = new Aftermath(run, {
     optimizer,
     tokensPerStep,
     evaluate: held && (() => evaluate(held)),
-    samples: held && (() => samples()),
+    samples: held && samples,
     save(step) {
       const state = snapshot(model, optimizer, batches.key);
       const meta: Meta = { ...state.meta, reference: reference?.weights };
@@ -240,11 +242,11 @@ await main(async () => {
     return { valLoss, ...means };
   }
 
-  /** Some held-out prompts with the model's replies. */
-  async function* samples() {
-    const shown = spread(prompts, config.sample.count);
-    const replies = await askAll(model, tokenizer, shown, { maxNewTokens: config.sample.tokens });
-    for (const [i, { messages }] of shown.entries()) yield { prompt: messages.at(-1)!.content, text: replies[i] };
+  /** Some held-out prompts with the model's replies. Training cuts long prompts; a reply needs the whole. */
+  function samples() {
+    const fits = (prompt: Question) => promptIds(tokenizer, prompt).length < model.config.max_position_embeddings;
+    const shown = spread(prompts, config.sample.count).filter(fits);
+    return replySamples(base, shown, { count: 0, maxNewTokens: config.sample.tokens });
   }
 });
 

@@ -5,10 +5,11 @@
  *   bun recipes/lora.ts --lora.name medical --merge true      another adapter, and a whole model with it
  */
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { stepBatches } from "../framework/data/ahead.ts";
-import { type Batch, openBatches, tokenBytes } from "../framework/data/batches.ts";
+import type { Batch } from "../framework/data/batches.ts";
 import {
+  adaptableNames,
   type CausalLM,
   init,
   LoraAdapter,
@@ -24,10 +25,19 @@ import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import { ConfigError, configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
-import { fingerprint, openBase } from "./shared/base.ts";
-import { askAll, exactMatch, readQuestions, spread } from "./shared/replies.ts";
-import { Aftermath, fixedKeys, inherited, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
-import { dataSummary, heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
+import { fingerprint, keepBase, openBase } from "./shared/base.ts";
+import { askAll, exactMatch, readQuestions, replySamples, spread } from "./shared/replies.ts";
+import {
+  Aftermath,
+  conversationKeys,
+  fixedKeys,
+  inherited,
+  learn,
+  saveKeys,
+  totalSteps,
+  trainKeys,
+} from "./shared/stage.ts";
+import { dataSummary, heldOutLoss, openConversations, upload } from "./shared/tokens.ts";
 
 const corpus = (name: string) => join(import.meta.dirname, "corpus", name);
 
@@ -38,30 +48,17 @@ const schema = {
     rank: count(2, "columns of A and B: what can be learnt, and what it takes"),
     alpha: key(16, "the adapter's product counts alpha / rank times", { min: 0 }),
     dropout: key(0, "share of the adapter's input that is dropped in training", { min: 0, max: 0.9 }),
-    targets: key(loraTargets, "projections that get an adapter"),
+    targets: key(
+      [] as string[],
+      `projections that get an adapter, of ${loraTargets.join(", ")}; empty: all that the model has`,
+    ),
   },
   data: {
+    ...conversationKeys({ valShare: 0 }),
     path: key("", "conversations, as for sft; empty: recipes/corpus/<lora.name>.jsonl"),
-    heldOut: key(
-      "",
-      "conversations whose last reply is asked for, never trained on; empty: the corpus' with its data, else none",
-    ),
     replay: count(4, "rows of the base's own data beside each step's, so that it forgets less; 0: none", 0),
     basePath: key("", "the base's data for that; empty: the corpus' sft.jsonl with its data, else none"),
     baseHeldOut: key("", "questions that the base was trained for; empty: the corpus' with its data, else none"),
-    seqLen: count(128, "tokens per row (the base's, where it is a run)", 2),
-    truncate: key("end", "what a conversation longer than a row loses", { choices: ["end", "start"] }),
-    valShare: key(0, "share of the conversations kept for a validation loss", { min: 0, max: 0.5 }),
-    onError: key("error", "what a bad line does", { choices: ["error", "skip"] }),
-    workers: key(
-      null,
-      "threads that tokenize (default: one less than the cores); 0: batches too are assembled without one",
-      {
-        type: "number",
-        min: 0,
-        whole: true,
-      },
-    ),
   },
   train: trainKeys({ epochs: 14, learningRate: 5e-3, warmup: 20, batchSize: 4 }),
   eval: {
@@ -103,56 +100,45 @@ await main(async () => {
   const { train, seed, lora } = config;
   const data = { ...config.data, ...filesOf(lora.name, config.data) };
   const mergeInto = config.merge === "true" ? join(config.run.dir, "merged") : config.merge;
-  if (mergeInto && existsSync(join(mergeInto, "model.safetensors")))
-    throw new ConfigError(`--merge: ${mergeInto} holds a model; choose another folder, or delete that one`);
+  keepBase(config);
   await init({ verbose: true });
   const run = await Run.open<TrainingState["meta"]>(config);
-  const { model, tokenizer } = await openBase(config.from);
+  const base = await openBase(config.from, { seqLen: data.seqLen });
+  const { model, tokenizer } = base;
+  if (mergeInto) expectFree(mergeInto, run.dir);
   model.model.checkpointing = train.checkpointing;
   model.model.precision = train.precision;
   model.freeze({ halves: train.precision === "f16" });
-  const open = (path: string) =>
-    tokenized(path, tokenizer, {
-      stage: "conversations",
-      maxLength: data.seqLen,
-      truncate: data.truncate,
-      onError: data.onError,
-      workers: data.workers ?? undefined,
-    });
-  const shards = await open(data.path);
-  const baseShards = data.replay > 0 && data.basePath ? await open(data.basePath) : undefined;
-  const rows = {
+  const { shards, rows, batches, held } = await openConversations(data.path, tokenizer, {
+    ...data,
     batchSize: train.batchSize,
-    seqLen: data.seqLen,
-    heldOut: data.valShare,
     seed,
-    pad: tokenizer.padTokenId ?? 0,
-    tokenBytes: tokenBytes(tokenizer),
-  };
-  const batches = openBatches(shards, rows);
-  const held = data.valShare > 0 ? openBatches(shards, { ...rows, split: "val" }) : undefined;
-  const questions = await readQuestions(data.heldOut);
-  const baseQuestions = await readQuestions(data.baseHeldOut);
+  });
+  const replayed = { ...data, batchSize: data.replay, valShare: 0, seed };
+  const replay =
+    data.replay > 0 && data.basePath ? await openConversations(data.basePath, tokenizer, replayed) : undefined;
+  const questions = await readQuestions(data.heldOut, base);
+  const baseQuestions = await readQuestions(data.baseHeldOut, base);
   const total = totalSteps(train, batches.perEpoch);
 
   manualSeed(seed);
-  const adapter = new LoraAdapter(model, lora).attach();
+  const targets = lora.targets.length > 0 ? lora.targets : adaptableNames(model);
+  const adapter = new LoraAdapter(model, { ...lora, targets }).attach();
   const optimizer = new optim.AdamW(adapter.namedParameters(), {
     betas: [0.9, train.beta2],
     weightDecay: train.weightDecay,
     precision: train.precision,
   });
   const { gradientScale } = optimizer;
-  const source = [shards.key, baseShards?.key, fingerprint(config.from)].join(" ");
+  const source = [shards.key, replay?.shards.key, fingerprint(config.from)].join(" ");
   if (run.resumed) restore(run.resumed, adapter, optimizer, source);
-  const tokensPerStep = (train.batchSize * train.accumulate + (baseShards ? data.replay : 0)) * data.seqLen;
+  const tokensPerStep = (train.batchSize * train.accumulate + (replay ? data.replay : 0)) * data.seqLen;
   const share = (100 * adapter.numParameters()) / model.numParameters();
   run.print(`${dataSummary(shards)}; ${questions.length} held-out questions, ${baseQuestions.length} of the base's`);
   run.print(
     `${total} steps of ${tokensPerStep} tokens; ${adapter.numParameters()} parameters beside ${model.numParameters()} frozen ones: ${share.toFixed(1)}%`,
   );
 
-  tokenizer.save(run.dir);
   const { flops: peakFlops } = await measureRates();
   const done = run.resumed?.step ?? 0;
   const stepOn = (parts: Batch[], learningRate: number) =>
@@ -162,11 +148,13 @@ await main(async () => {
     });
   if (done === 0) await tuneStep(train.tune, () => stepOn([batches.at(0)], 1).loss.dispose());
   if (done === 0) run.log({ step: 0, ...(await evaluate(0)) });
+  tokenizer.save(run.dir);
+  const shown = { count: config.sample.count, maxNewTokens: config.eval.tokens };
   const aftermath = new Aftermath(run, {
     optimizer,
     tokensPerStep,
     evaluate,
-    samples,
+    samples: questions.length > 0 ? () => merged(() => replySamples(base, questions, shown)) : undefined,
     save: (step) =>
       run.save(step, snapshot(adapter, optimizer, source), () =>
         saveAdapter(adapter, run.dir, { base: config.from, tokenizer }),
@@ -175,7 +163,7 @@ await main(async () => {
   const worker = data.workers !== 0;
   const feed = withReplay(
     stepBatches(shards, rows, { done, accumulate: train.accumulate, worker }),
-    baseShards && stepBatches(baseShards, { ...rows, batchSize: data.replay, heldOut: 0 }, { done, worker }),
+    replay && stepBatches(replay.shards, replay.rows, { done, worker }),
   );
   const rates = { learningRate: train.learningRate, total, warmup: train.warmup };
   for await (const { step, batch } of run.steps(feed, {
@@ -191,12 +179,12 @@ await main(async () => {
   run.finish({ next: `bun recipes/chat.ts --run ${config.from} --lora ${run.dir}` });
   if (mergeInto && finished) {
     adapter.merge();
-    await saveModel(model, mergeInto);
     tokenizer.save(mergeInto);
+    await saveModel(model, mergeInto);
     run.print(`${mergeInto}: the model with the adapter in its weights`);
   }
   shards.close();
-  baseShards?.close();
+  replay?.shards.close();
 
   /** What is asked of the model now, with the adapter in the weights: the same answers, sooner. */
   async function merged<T>(work: () => Promise<T>): Promise<T> {
@@ -222,14 +210,17 @@ await main(async () => {
       ...(baseQuestions.length ? { baseMatch: await right(baseQuestions) } : {}),
     }));
   }
-
-  /** Some held-out questions with the model's replies. */
-  async function* samples() {
-    const shown = spread(questions, config.sample.count);
-    const replies = await merged(() => askAll(model, tokenizer, shown, { maxNewTokens: config.eval.tokens }));
-    for (const [i, { messages }] of shown.entries()) yield { prompt: messages.at(-1)!.content, text: replies[i] };
-  }
 });
+
+/** @throws ConfigError where a merged model would overwrite another, or mix with an adapter's files */
+function expectFree(folder: string, runDir: string): void {
+  const taken = ["config.json", "model.safetensors", "adapter_config.json"].some((name) =>
+    existsSync(join(folder, name)),
+  );
+  if (taken) throw new ConfigError(`--merge: ${folder} holds a model; choose another folder, or delete that one`);
+  if (resolve(folder) === resolve(runDir))
+    throw new ConfigError(`--merge: ${folder} is the adapter's own folder; choose another, or true for its merged/`);
+}
 
 interface Files {
   path: string;
@@ -240,7 +231,7 @@ interface Files {
 
 /** The files that are named, else the corpus'. */
 function filesOf(name: string, { path, heldOut, basePath, baseHeldOut }: Files): Files {
-  if (!/^[\w.-]+$/.test(name))
+  if (!/^\w[\w.-]*$/.test(name))
     throw new ConfigError(`--lora.name is ${JSON.stringify(name)}, expected a folder's name`);
   const own = (file: string) => (path === "" && existsSync(corpus(file)) ? corpus(file) : "");
   const found = {

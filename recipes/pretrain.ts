@@ -10,7 +10,7 @@ import { CausalLM, init, type LossOptions, manualSeed, optim, saveModel } from "
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
-import { configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
+import { ConfigError, configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
 import { openings } from "./corpus/prompts.ts";
 import { Aftermath, discard, fixedKeys, type Losses, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
 import { prepareTokenizer } from "./shared/tokenizer.ts";
@@ -85,6 +85,10 @@ await main(async () => {
   });
   const { train, seed } = config;
   const data = { ...config.data, path: config.data.path || join(import.meta.dirname, "corpus/pretrain.jsonl") };
+  if (data.seqLen > config.model.max_position_embeddings)
+    throw new ConfigError(
+      `--data.seqLen: rows of ${data.seqLen} tokens need as many positions, but --model.max_position_embeddings is ${config.model.max_position_embeddings}`,
+    );
   await init({ verbose: true });
   const run = await Run.open<TrainingState["meta"]>(config);
   const tokenizer = await prepareTokenizer(config.tokenizer, data, run.resumed && run.dir);
@@ -122,7 +126,6 @@ await main(async () => {
     `${total} steps of ${tokensPerStep} tokens: ${((total * train.accumulate) / batches.perEpoch).toFixed(1)} passes over the data`,
   );
 
-  tokenizer.save(run.dir);
   const { flops: peakFlops } = await measureRates();
   const done = run.resumed?.step ?? 0;
   const stepOn = (parts: Batch[], learningRate: number) =>
@@ -140,6 +143,7 @@ await main(async () => {
         config.eval.batches,
       ));
   if (done === 0 && evaluate) run.log({ step: 0, ...(await evaluate()) });
+  tokenizer.save(run.dir);
   const aftermath = new Aftermath(run, {
     optimizer,
     tokensPerStep,

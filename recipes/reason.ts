@@ -7,39 +7,36 @@
  */
 import { join } from "node:path";
 import { stepBatches } from "../framework/data/ahead.ts";
-import { type Batch, openBatches, tokenBytes } from "../framework/data/batches.ts";
+import type { Batch } from "../framework/data/batches.ts";
 import { type CausalLM, init, type LossOptions, manualSeed, optim, saveModel, Tensor } from "../framework/index.ts";
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import { configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
-import { openBase } from "./shared/base.ts";
-import { followsTemplate, isRight, tagIds, tagWeights } from "./shared/reasoning.ts";
-import { askAll, readQuestions, spread } from "./shared/replies.ts";
-import { Aftermath, fixedKeys, inherited, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
-import { dataSummary, heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
+import { keepBase, openBase, startOf } from "./shared/base.ts";
+import { expectTags, followsTemplate, isRight, tagIds, tagWeights } from "./shared/reasoning.ts";
+import { askAll, readQuestions, replySamples, spread } from "./shared/replies.ts";
+import {
+  Aftermath,
+  conversationKeys,
+  fixedKeys,
+  inherited,
+  learn,
+  saveKeys,
+  totalSteps,
+  trainKeys,
+} from "./shared/stage.ts";
+import { dataSummary, heldOutLoss, openConversations, upload } from "./shared/tokens.ts";
 
 const corpus = (name: string) => join(import.meta.dirname, "corpus", name);
 
 const schema = {
   from: key("out/sft", "model to start from: a run's folder, or a Hugging Face folder"),
   data: {
+    ...conversationKeys(),
     path: key(
       "",
       "conversations whose replies are <think>…</think><answer>…</answer>, or have reasoning_content; formats as sft's; empty: the corpus that ships",
-    ),
-    heldOut: key(
-      "",
-      "conversations whose answer is asked for, never trained on; empty: the corpus' with its data, else none",
-    ),
-    seqLen: count(128, "tokens per row (the base's, where it is a run)", 2),
-    truncate: key("end", "what a conversation longer than a row loses", { choices: ["end", "start"] }),
-    valShare: key(0.02, "share of the conversations kept for the validation loss", { min: 0, max: 0.5 }),
-    onError: key("error", "what a bad line does", { choices: ["error", "skip"] }),
-    workers: key(
-      null,
-      "threads that tokenize (default: one less than the cores); 0: batches too are assembled without one",
-      { type: "number", min: 0, whole: true },
     ),
   },
   reason: {
@@ -79,31 +76,22 @@ await main(async () => {
     fixed: [...fixedKeys, "reason"],
   });
   const { train, data, seed, reason } = config;
+  keepBase(config);
   await init({ verbose: true });
   const run = await Run.open<TrainingState["meta"]>(config);
-  const { model, tokenizer } = await openBase(run.resumed ? run.dir : config.from);
+  const base = await openBase(startOf(run, config.from), { seqLen: data.seqLen });
+  const { model, tokenizer } = base;
   model.model.checkpointing = train.checkpointing;
   model.model.precision = train.precision;
-  const shards = await tokenized(data.path || corpus("reason.jsonl"), tokenizer, {
-    stage: "conversations",
-    maxLength: data.seqLen,
-    truncate: data.truncate,
-    onError: data.onError,
-    workers: data.workers ?? undefined,
-  });
-  const rows = {
+  const { shards, rows, batches, held } = await openConversations(data.path || corpus("reason.jsonl"), tokenizer, {
+    ...data,
     batchSize: train.batchSize,
-    seqLen: data.seqLen,
-    heldOut: data.valShare,
     seed,
-    pad: tokenizer.padTokenId ?? 0,
-    tokenBytes: tokenBytes(tokenizer),
-  };
-  const batches = openBatches(shards, rows);
-  const held = data.valShare > 0 ? openBatches(shards, { ...rows, split: "val" }) : undefined;
-  const questions = await readQuestions(data.heldOut || (data.path ? "" : corpus("reason.heldout.jsonl")));
+  });
+  const questions = await readQuestions(data.heldOut || (data.path ? "" : corpus("reason.heldout.jsonl")), base);
   const total = totalSteps(train, batches.perEpoch);
   const tags = { ids: tagIds(tokenizer), weight: reason.tagWeight };
+  expectTags(shards, tags.ids);
 
   manualSeed(seed);
   const optimizer = new optim.AdamW(model.namedParameters(), {
@@ -120,7 +108,6 @@ await main(async () => {
     `${total} steps of ${tokensPerStep} tokens: ${passes} passes over the data; ${model.numParameters()} parameters`,
   );
 
-  tokenizer.save(run.dir);
   const { flops: peakFlops } = await measureRates();
   const done = run.resumed?.step ?? 0;
   const stepOn = (parts: Batch[], learningRate: number) =>
@@ -137,11 +124,13 @@ await main(async () => {
         `the base, asked directly: ${(before.accuracy * 100).toFixed(1)}% of ${questions.length} answers are right`,
       );
   }
+  tokenizer.save(run.dir);
+  const shown = { count: config.sample.count, maxNewTokens: config.eval.tokens };
   const aftermath = new Aftermath(run, {
     optimizer,
     tokensPerStep,
     evaluate,
-    samples,
+    samples: questions.length > 0 ? () => replySamples(base, questions, shown) : undefined,
     save: (step) => run.save(step, snapshot(model, optimizer, shards.key), () => saveModel(model, run.dir)),
   });
   const feed = stepBatches(shards, rows, { done, accumulate: train.accumulate, worker: data.workers !== 0 });
@@ -178,13 +167,6 @@ await main(async () => {
       sampledAccuracy: share(drawn, (reply, i) => isRight(reply, asked[i])),
       template: share(drawn, followsTemplate),
     };
-  }
-
-  /** Some held-out questions with the model's replies. */
-  async function* samples() {
-    const shown = spread(questions, config.sample.count);
-    const replies = await askAll(model, tokenizer, shown, { maxNewTokens: config.eval.tokens });
-    for (const [i, { messages }] of shown.entries()) yield { prompt: messages.at(-1)!.content, text: replies[i] };
   }
 });
 

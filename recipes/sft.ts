@@ -6,16 +6,17 @@
  */
 import { join } from "node:path";
 import { stepBatches } from "../framework/data/ahead.ts";
-import { type Batch, openBatches, tokenBytes } from "../framework/data/batches.ts";
+import type { Batch } from "../framework/data/batches.ts";
 import { type CausalLM, init, type LossOptions, manualSeed, optim, saveModel } from "../framework/index.ts";
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import { configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
-import { openBase } from "./shared/base.ts";
-import { askAll, exactMatch, readQuestions, spread } from "./shared/replies.ts";
+import { keepBase, openBase, startOf } from "./shared/base.ts";
+import { askAll, exactMatch, readQuestions, replySamples, spread } from "./shared/replies.ts";
 import {
   Aftermath,
+  conversationKeys,
   discard,
   fixedKeys,
   inherited,
@@ -25,35 +26,13 @@ import {
   totalSteps,
   trainKeys,
 } from "./shared/stage.ts";
-import { dataSummary, heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
+import { dataSummary, heldOutLoss, openConversations, upload } from "./shared/tokens.ts";
 
 const corpus = (name: string) => join(import.meta.dirname, "corpus", name);
 
 const schema = {
   from: key("out/pretrain", "model to start from: a run's folder, or a Hugging Face folder"),
-  data: {
-    path: key(
-      "",
-      'conversations, JSONL: {"conversations"} as MiniMind\'s, ShareGPT, {"messages"}, Alpaca; .gz, folder, glob; empty: the corpus that ships',
-    ),
-    heldOut: key(
-      "",
-      "conversations whose last reply is asked for, never trained on; empty: the corpus' with its data, else none",
-    ),
-    seqLen: count(128, "tokens per row (the base's, where it is a run)", 2),
-    truncate: key("end", "what a conversation longer than a row loses", { choices: ["end", "start"] }),
-    valShare: key(0.02, "share of the conversations kept for the validation loss", { min: 0, max: 0.5 }),
-    onError: key("error", "what a bad line does", { choices: ["error", "skip"] }),
-    workers: key(
-      null,
-      "threads that tokenize (default: one less than the cores); 0: batches too are assembled without one",
-      {
-        type: "number",
-        min: 0,
-        whole: true,
-      },
-    ),
-  },
+  data: conversationKeys(),
   train: trainKeys({ epochs: 5, learningRate: 1e-3, warmup: 20 }),
   eval: {
     every: count(200, "steps between evaluations; 0: only at the end", 0),
@@ -83,29 +62,19 @@ await main(async () => {
     fixed: fixedKeys,
   });
   const { train, data, seed } = config;
+  keepBase(config);
   await init({ verbose: true });
   const run = await Run.open<TrainingState["meta"]>(config);
-  const { model, tokenizer } = await openBase(run.resumed ? run.dir : config.from);
+  const base = await openBase(startOf(run, config.from), { seqLen: data.seqLen });
+  const { model, tokenizer } = base;
   model.model.checkpointing = train.checkpointing;
   model.model.precision = train.precision;
-  const shards = await tokenized(data.path || corpus("sft.jsonl"), tokenizer, {
-    stage: "conversations",
-    maxLength: data.seqLen,
-    truncate: data.truncate,
-    onError: data.onError,
-    workers: data.workers ?? undefined,
-  });
-  const rows = {
+  const { shards, rows, batches, held } = await openConversations(data.path || corpus("sft.jsonl"), tokenizer, {
+    ...data,
     batchSize: train.batchSize,
-    seqLen: data.seqLen,
-    heldOut: data.valShare,
     seed,
-    pad: tokenizer.padTokenId ?? 0,
-    tokenBytes: tokenBytes(tokenizer),
-  };
-  const batches = openBatches(shards, rows);
-  const held = data.valShare > 0 ? openBatches(shards, { ...rows, split: "val" }) : undefined;
-  const questions = await readQuestions(data.heldOut || (data.path ? "" : corpus("sft.heldout.jsonl")));
+  });
+  const questions = await readQuestions(data.heldOut || (data.path ? "" : corpus("sft.heldout.jsonl")), base);
   const total = totalSteps(train, batches.perEpoch);
 
   manualSeed(seed);
@@ -123,7 +92,6 @@ await main(async () => {
     `${total} steps of ${tokensPerStep} tokens: ${passes} passes over the data; ${model.numParameters()} parameters`,
   );
 
-  tokenizer.save(run.dir);
   const { flops: peakFlops } = await measureRates();
   const done = run.resumed?.step ?? 0;
   const stepOn = (parts: Batch[], learningRate: number) =>
@@ -133,11 +101,13 @@ await main(async () => {
     });
   if (done === 0) await tuneStep(train.tune, () => discard(stepOn([batches.at(0)], 1)));
   if (done === 0) run.log({ step: 0, ...(await evaluate(0)) });
+  tokenizer.save(run.dir);
+  const shown = { count: config.sample.count, maxNewTokens: config.eval.tokens };
   const aftermath = new Aftermath(run, {
     optimizer,
     tokensPerStep,
     evaluate,
-    samples,
+    samples: questions.length > 0 ? () => replySamples(base, questions, shown) : undefined,
     save: (step) => run.save(step, snapshot(model, optimizer, shards.key), () => saveModel(model, run.dir)),
   });
   const feed = stepBatches(shards, rows, { done, accumulate: train.accumulate, worker: data.workers !== 0 });
@@ -163,13 +133,6 @@ await main(async () => {
       ...(held ? await heldOutLoss(held, sumOf, config.eval.batches) : {}),
       ...(asked.length ? { exactMatch: exactMatch(asked, replies) } : {}),
     };
-  }
-
-  /** Some held-out questions with the model's replies. */
-  async function* samples() {
-    const shown = spread(questions, config.sample.count);
-    const replies = await askAll(model, tokenizer, shown, { maxNewTokens: config.eval.tokens });
-    for (const [i, { messages }] of shown.entries()) yield { prompt: messages.at(-1)!.content, text: replies[i] };
   }
 });
 

@@ -53,7 +53,7 @@ export function openBatches(shards: Shards, options: BatchOptions): Batches {
   const chosen = splitDocuments(shards.hashes, heldOut)[split].filter((document) => shards.lengths[document] > 1);
   if (chosen.length === 0)
     throw new DataError(
-      `${shards.info.files.join(", ")}: holds no ${split === "val" ? "different documents to hold out for validation" : "documents of two tokens or more"}`,
+      `${shards.info.files.join(", ")}: holds no ${split === "val" ? "different documents to hold out for validation; hold out none (a share of 0), or bring more" : "documents of two tokens or more"}`,
     );
   const { stage, maxLength } = shards.info;
   if (stage !== "text" && !(maxLength !== undefined && maxLength <= seqLen))

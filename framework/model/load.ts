@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { writeFileAtomic } from "../checkpoint/file.ts";
+import { FileError, writeFileAtomic } from "../checkpoint/file.ts";
 import { toFloat32 } from "../checkpoint/host.ts";
 import { writeSafetensors } from "../checkpoint/safetensors.ts";
 import { CausalLM } from "./causalLM.ts";
@@ -10,7 +10,7 @@ import { expectFit, openWeights } from "./weights.ts";
  * Loads a model from a run folder, a Hugging Face folder, a safetensors file, a PyTorch `.pth` or a GGUF; MiniMind's older names are
  * understood.
  * @param config the sizes, in Hugging Face's names, over those of the folder's `config.json`; a lone file needs them
- * @throws FileError where the checkpoint is missing or damaged; ModelConfigError where sizes are missing, or the weights are
+ * @throws FileError where the checkpoint is missing or damaged, or holds NaN or Infinity; ModelConfigError where sizes are missing, or the weights are
  *   of others, with all that does not fit
  */
 export async function loadModel(
@@ -21,12 +21,23 @@ export async function loadModel(
   expectFit(weights);
   const model = new CausalLM(weights.config);
   try {
-    for (const [name, parameter] of model.namedParameters()) parameter.write(toFloat32(weights.get(name)));
+    for (const [name, parameter] of model.namedParameters()) {
+      const values = toFloat32(weights.get(name));
+      if (!allFinite(values)) throw new FileError(path, `${name} holds NaN or Infinity: the weights are broken`);
+      parameter.write(values);
+    }
   } catch (error) {
     model.dispose();
     throw error;
   }
   return model;
+}
+
+/** Every one of them: what is not turns its product with 0 into NaN, and so the sum. */
+function allFinite(values: Float32Array): boolean {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i] * 0;
+  return sum === 0;
 }
 
 const architectures = {

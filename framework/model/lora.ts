@@ -31,6 +31,9 @@ export function adaptableLayers(model: CausalLM): Map<string, Linear> {
   return new Map(found);
 }
 
+/** Those of {@link loraTargets} that a model has: a model of experts has those of its attention alone. */
+export const adaptableNames = (model: CausalLM): string[] => namesOf(adaptableLayers(model));
+
 /**
  * Low-rank pairs for layers of one model, which stays as it is (freeze it to train the adapter alone). To be of effect it is attached,
  * as for training, or merged into the weights, which makes answers as fast as the model's own; one adapter of a model at a time.

@@ -49,7 +49,7 @@ export function restore(
 ): void {
   if (saved.meta.data !== data) {
     throw new MicroMindError(
-      "--resume: the data, the tokenizer or the base has changed since the run began; bring them back, or start a new run",
+      "--resume: the data, the tokenizer, the base or the teacher has changed since the run began; bring them back, or start a new run",
     );
   }
   const read = (name: string) => toFloat32(saved.tensors.get(name));

@@ -63,8 +63,8 @@ export function takeFolder(config: RunConfig, print: (text: string) => void): Ru
     held = false;
     process.off("exit", release);
     fs.rmSync(join(dir, lockFile), { force: true });
-    if (begun || moved === undefined || fs.readdirSync(dir).length > 0) return;
-    fs.rmdirSync(dir);
+    if (begun || moved === undefined) return;
+    fs.rmSync(dir, { recursive: true, force: true }); // made after the old run was moved: what it holds is from a run that never began
     fs.renameSync(moved, dir);
   };
   process.on("exit", release);

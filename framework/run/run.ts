@@ -178,6 +178,7 @@ export class Run<Meta = unknown> {
   log(figures: StepLog): void {
     const metrics = this.#begin();
     const { step, loss, gradNorm, tokens, valLoss, skipped } = figures;
+    if (Object.keys(figures).length === 1) return; // of an evaluation that had nothing to look at
     if (skipped || isBad(loss) || isBad(gradNorm)) {
       this.skip(step, figures);
       return;
@@ -234,7 +235,7 @@ export class Run<Meta = unknown> {
     return due;
   }
 
-  /** Prints samples, each as it comes, and adds them to samples.md; `text` is what followed the prompt. */
+  /** Prints samples, each as it comes in a line (of a long prompt the end), and adds them to samples.md; `text` is what followed the prompt. */
   async sample(step: number, samples: Iterable<Sample> | AsyncIterable<Sample>): Promise<void> {
     this.#begin();
     this.#extra = true;
@@ -242,7 +243,7 @@ export class Run<Meta = unknown> {
     this.print(`step ${step}  samples`);
     for await (const sample of samples) {
       made.push(sample);
-      this.print(`  ${sample.prompt}│${sample.text.replace(/\s*\n\s*/g, " ⏎ ")}`);
+      this.print(`  ${oneLine(sample.prompt).replace(/^.+(?=.{120})/su, "…")}│${oneLine(sample.text)}`);
     }
     this.#try("samples.md", () => addSamples(this.path("samples.md"), step, made));
   }
@@ -250,7 +251,8 @@ export class Run<Meta = unknown> {
   /**
    * Saves the state of a step, with the metrics up to it; the last two states are kept. Where that fails, as on a full disk, the run
    * goes on, the failure is printed and counted, and the last good state stays.
-   * @param also writes what else belongs to the step, such as the model; it may fail in the same way
+   * @param also writes what else belongs to the step, such as the model; it may fail in the same way, and is written though the
+   *   state was not: on a disk that is nearly full the model may still have room
    * @returns whether it was saved
    * @throws Error where the step's loss was not logged yet: a resumed run would lack it
    */
@@ -258,16 +260,23 @@ export class Run<Meta = unknown> {
     if (this.#begin().lastStep < step) throw new Error(`run.save: log step ${step} before saving it`);
     this.#extra = true;
     this.#flush();
-    try {
+    const saved = await this.#written(step, async () => {
       await saveState(this.path("state"), step, state);
       this.#saved = step;
-      await also?.();
-      this.#saveFailed = false;
+    });
+    const alsoSaved = await this.#written(step, async () => also?.());
+    this.#saveFailed = !(saved && alsoSaved);
+    return !this.#saveFailed;
+  }
+
+  /** Whether a part of a step could be saved. */
+  async #written(step: number, write: () => Promise<void>): Promise<boolean> {
+    try {
+      await write();
       return true;
     } catch (error) {
       if (!(error instanceof FileError)) throw error;
       this.#failedSaves++;
-      this.#saveFailed = true;
       this.#stopping.gaveUp(step);
       const good =
         this.#saved > 0 ? `the last good state is that of step ${this.#saved}` : "there is no good state yet";
@@ -385,4 +394,5 @@ export class Run<Meta = unknown> {
   }
 }
 
+const oneLine = (text: string) => text.replace(/\s*\n\s*/g, " ⏎ ");
 const isBad = (value: number | undefined) => value !== undefined && !Number.isFinite(value);

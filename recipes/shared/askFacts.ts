@@ -62,13 +62,13 @@ export async function continueFacts({ model, tokenizer }: Base): Promise<void> {
 
 /** Asks a held-out file's conversations greedily; a reply counts where what follows its thoughts holds the short answer. */
 export async function questionFacts(
-  { model, tokenizer }: Base,
+  base: Base,
   file: string,
   { maxNewTokens, thinking: openThinking }: { maxNewTokens: number; thinking: boolean },
 ): Promise<void> {
-  const questions = await readQuestions(corpus(file));
+  const questions = await readQuestions(corpus(file), base);
   const bar = progressBar("asking", questions.length, { unit: "questions" });
-  const replies = await askAll(model, tokenizer, questions, {
+  const replies = await askAll(base.model, base.tokenizer, questions, {
     maxNewTokens,
     openThinking,
     onProgress: (done) => bar.update(done),

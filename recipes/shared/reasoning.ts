@@ -1,4 +1,6 @@
 /** Replies of the form `<think>…</think><answer>…</answer>`: their tags in a loss, their form, their answer. */
+import { DataError } from "../../framework/data/files.ts";
+import type { Shards } from "../../framework/data/shards.ts";
 import type { Tokenizer } from "../../framework/index.ts";
 import type { Question } from "./replies.ts";
 
@@ -9,6 +11,19 @@ const form = /^<think>\n([\s\S]*?)\n<\/think>\s*<answer>\n([\s\S]*?)\n<\/answer>
 /** The ids of the four tags: one each, or several where the tokenizer spells a tag out. */
 export const tagIds = (tokenizer: Tokenizer): Set<number> =>
   new Set(tags.flatMap((tag) => tokenizer.encode(tag, { addSpecialTokens: false })));
+
+/** @throws DataError where no reply of the data has a tag: then it is for another stage */
+export function expectTags(shards: Shards, ids: ReadonlySet<number>): void {
+  for (const [document, length] of shards.lengths.entries()) {
+    const [tokens, trained] = [new Int32Array(length), new Uint8Array(length)];
+    shards.read(document, 0, tokens);
+    shards.readTrained(document, 0, trained);
+    if (tokens.some((id, i) => trained[i] && ids.has(id))) return;
+  }
+  throw new DataError(
+    `${shards.info.files.join(", ")}: no reply thinks, for recipes/sft.ts; recipes/reason.ts reads replies <think>…</think><answer>…</answer>, or with reasoning_content`,
+  );
+}
 
 /**
  * What each position's loss is multiplied by: `weight` where the label is a tag, else 1. Tags are few among a reply's tokens, and a

@@ -3,8 +3,9 @@ import { parseConversation } from "../../framework/data/conversations.ts";
 import { documents, parseLine } from "../../framework/data/documents.ts";
 import { DataError, resolveFiles } from "../../framework/data/files.ts";
 import type { CausalLM, Tokenizer } from "../../framework/index.ts";
-import type { ChatMessage } from "../../framework/text/chat.ts";
+import { ChatError, type ChatMessage } from "../../framework/text/chat.ts";
 import { encodeChat } from "../../framework/text/encodeChat.ts";
+import type { Base } from "./base.ts";
 
 /** A conversation up to the reply, and the reply that is expected. */
 export interface Question {
@@ -31,9 +32,10 @@ export interface AskOptions {
 /**
  * The conversations of a held-out file, each without its last message, which is the reply that is expected.
  * @param path none where it is empty
- * @throws DataError as `parseConversation` does, and where a conversation does not end with a reply
+ * @param base the model that they are for
+ * @throws DataError as `parseConversation` does, and where a conversation does not end with a reply, or leaves the model no room for one
  */
-export async function readQuestions(path: string): Promise<Question[]> {
+export async function readQuestions(path: string, base: Base): Promise<Question[]> {
   const questions: Question[] = [];
   if (path === "") return questions;
   for await (const { text, file, line } of documents(resolveFiles(path), { stage: "conversations" })) {
@@ -44,10 +46,28 @@ export async function readQuestions(path: string): Promise<Question[]> {
     const { content: reply, role } = conversation.messages.at(-1)!;
     if (role !== "assistant" || messages.length === 0)
       throw new DataError(`${where}: expected a conversation that ends with the assistant's reply`);
-    const { answer, kind } = value as { answer?: string; kind?: string };
-    questions.push({ messages, tools: conversation.tools, reply, answer, kind });
+    const { answer, kind } = value as { answer?: unknown; kind?: string };
+    if (!["string", "number", "undefined"].includes(typeof answer))
+      throw new DataError(`${where}: "answer" is ${JSON.stringify(answer)}, expected a string or a number`);
+    const question = { messages, tools: conversation.tools, reply, kind };
+    expectRoom(base, question, where);
+    questions.push(answer === undefined ? question : { ...question, answer: String(answer) });
   }
   return questions;
+}
+
+/** Said before a run begins, not when the question's turn comes. */
+function expectRoom({ model, tokenizer }: Base, question: Question, where: string): void {
+  const { max_position_embeddings: positions } = model.config;
+  try {
+    const { length } = promptIds(tokenizer, question);
+    if (length >= positions)
+      throw new DataError(
+        `${where}: the ${length} tokens before the reply leave no room for one in the model's ${positions} positions; leave the line out, or shorten it`,
+      );
+  } catch (error) {
+    throw error instanceof ChatError ? new DataError(`${where}: ${error.message}`) : error;
+  }
 }
 
 /** The ids of a conversation up to where the assistant replies. Special tokens that a message only spells stay text. */
@@ -81,6 +101,17 @@ export async function askAll(
     onProgress?.(at + asked.length);
   }
   return replies;
+}
+
+/** Some questions, spread evenly over all, each with the model's reply: a run's samples. */
+export async function replySamples(
+  { model, tokenizer }: Base,
+  questions: readonly Question[],
+  { count, maxNewTokens }: { count: number; maxNewTokens: number },
+): Promise<{ prompt: string; text: string }[]> {
+  const shown = spread(questions, count);
+  const replies = await askAll(model, tokenizer, shown, { maxNewTokens });
+  return shown.map(({ messages }, i) => ({ prompt: messages.at(-1)!.content, text: replies[i] }));
 }
 
 /** The share of replies that are the expected ones, to the letter. */

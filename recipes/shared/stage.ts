@@ -40,6 +40,27 @@ export const trainKeys = ({ epochs, learningRate, warmup, ...more }: TrainDefaul
   }),
 });
 
+/** Where conversations are and how they are read. */
+export const conversationKeys = ({ valShare = 0.02 } = {}) => ({
+  path: key(
+    "",
+    'conversations, JSONL: {"conversations"} as MiniMind\'s, ShareGPT, {"messages"}, Alpaca; .gz, folder, glob; empty: the corpus that ships',
+  ),
+  heldOut: key(
+    "",
+    "conversations whose last reply is asked for, never trained on; empty: the corpus' with its data, else none",
+  ),
+  seqLen: count(128, "tokens per row (the base's, where it is a run)", 2),
+  truncate: key("end", "what a conversation longer than a row loses", { choices: ["end", "start"] }),
+  valShare: key(valShare, "share of the conversations kept for the validation loss", { min: 0, max: 0.5 }),
+  onError: key("error", "what a bad line does", { choices: ["error", "skip"] }),
+  workers: key(
+    null,
+    "threads that tokenize (default: one less than the cores); 0: batches too are assembled without one",
+    { type: "number", min: 0, whole: true },
+  ),
+});
+
 export const saveKeys = (every: number) => ({
   every: count(every, "steps between saves of the state that --resume goes on from; 0: only at the end", 0),
 });
@@ -89,12 +110,14 @@ export function discard(losses: Losses): void {
   for (const tensor of Object.values(losses)) tensor.dispose();
 }
 
+type Samples = Parameters<Run["sample"]>[1];
+
 interface Following {
   optimizer: optim.Optimizer;
   tokensPerStep: number;
   /** Figures of held-out data. */
   evaluate?: (step: number) => Promise<Record<string, number>>;
-  samples?: () => Parameters<Run["sample"]>[1];
+  samples?: () => Samples | Promise<Samples>;
   /** Writes state and model. */
   save: (step: number) => Promise<unknown>;
 }
@@ -126,8 +149,8 @@ export class Aftermath {
     if (this.#unread) return;
     const counted = this.log(await reported);
     if (due.eval) run.log({ step, ...(await due.eval(step)) });
-    if (due.sample) await run.sample(step, due.sample());
-    if (due.save && counted) await save(step);
+    if (due.sample) await run.sample(step, await due.sample());
+    if (due.save && (counted || step === run.total)) await save(step);
   }
 
   /** Logs the last step, where the loop was left before its figures were read. */

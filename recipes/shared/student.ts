@@ -7,11 +7,12 @@ export type StudentSizes = Pick<
   "hidden_size" | "num_hidden_layers" | "num_attention_heads" | "num_key_value_heads" | "intermediate_size"
 >;
 
-/** A teacher and the folder that it is from. */
+/** A teacher and the folder that it is from, and the tokens of a row. */
 interface Teacher {
   teacher: CausalLM;
   tokenizer: Tokenizer;
   name: string;
+  seqLen: number;
 }
 
 /**
@@ -21,10 +22,10 @@ interface Teacher {
 export async function openStudent(
   from: string,
   sizes: StudentSizes,
-  { teacher, tokenizer, name }: Teacher,
+  { teacher, tokenizer, name, seqLen }: Teacher,
 ): Promise<CausalLM> {
   if (from === "") return new CausalLM(studentConfig(teacher.config, sizes));
-  const { model, tokenizer: own } = await openBase(from);
+  const { model, tokenizer: own } = await openBase(from, { seqLen });
   expectSameTokenizer({ tokenizer, name: `--teacher ${name}` }, { tokenizer: own, name: `--from ${from}` });
   const [a, b] = [teacher.config.vocab_size, model.config.vocab_size];
   if (a !== b)

@@ -1,5 +1,5 @@
 /** Token batches on their way to the device, as all stages need them. */
-import type { Batch, Batches } from "../../framework/data/batches.ts";
+import { type Batch, type Batches, openBatches, tokenBytes } from "../../framework/data/batches.ts";
 import type { Shards } from "../../framework/data/shards.ts";
 import { type TokenizeOptions, type TokenizeProgress, tokenizeDataset } from "../../framework/data/tokenize.ts";
 import { noGrad, scope, Tensor, type Tokenizer } from "../../framework/index.ts";
@@ -8,6 +8,39 @@ import { progressBar } from "../../framework/run/index.ts";
 /** The data's token shards, with a bar where they must be made. */
 export const tokenized = (path: string, tokenizer: Tokenizer, options: TokenizeOptions): Promise<Shards> =>
   withTokenizingBar((onProgress) => tokenizeDataset(path, tokenizer, { ...options, onProgress }));
+
+/** How conversations become rows, under the names of the config. */
+interface ConversationRows {
+  seqLen: number;
+  truncate: TokenizeOptions["truncate"];
+  valShare: number;
+  onError: TokenizeOptions["onError"];
+  workers: number | null;
+  batchSize: number;
+  seed: number;
+}
+
+/**
+ * Conversations as token shards, and their batches: those to train on, and those held out for the validation loss, where `valShare` keeps
+ * any. `rows` is what the batches were opened with.
+ */
+export async function openConversations(
+  path: string,
+  tokenizer: Tokenizer,
+  { seqLen, truncate, valShare, onError, workers, batchSize, seed }: ConversationRows,
+) {
+  const shards = await tokenized(path, tokenizer, {
+    stage: "conversations",
+    maxLength: seqLen,
+    truncate,
+    onError,
+    workers: workers ?? undefined,
+  });
+  const pad = tokenizer.padTokenId ?? 0;
+  const rows = { batchSize, seqLen, heldOut: valShare, seed, pad, tokenBytes: tokenBytes(tokenizer) };
+  const batches = openBatches(shards, rows);
+  return { shards, rows, batches, held: valShare > 0 ? openBatches(shards, { ...rows, split: "val" }) : undefined };
+}
 
 /** Shows how far what `make` tokenizes has come. */
 export async function withTokenizingBar<T>(

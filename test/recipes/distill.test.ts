@@ -1,5 +1,5 @@
 import { beforeAll, expect, test } from "bun:test";
-import { readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { testGpu } from "../kernels/launch.ts";
 import { bytesOf, curve, home, interrupted, metrics, recipe, small } from "./support.ts";
@@ -116,6 +116,7 @@ test(
 test(
   "teacher and student of other tokenizers, sizes that do not fit, and no teacher are errors in words",
   async () => {
+    await recipe("pretrain.ts", small("experts-less", "--train.steps", "1", "--eval.every", "0"));
     await recipe("pretrain.ts", small("stranger", "--train.steps", "1", "--tokenizer.vocabSize", "330"));
     const fails = async (args: string[], message: RegExp) => {
       const { code, text } = await recipe("distill.ts", args);
@@ -131,6 +132,8 @@ test(
     await fails(flags("bad", "--model.num_attention_heads", "3"), /model config: /);
     await fails(flags("bad", "--from", "x", "--model.hidden_size", "8"), /--model: the student that --from names/);
     await fails(["--resume", join(home, "distilled"), "--distill.temperature", "4"], /distill\.temperature/);
+    copyFileSync(join(home, "experts-less/model.safetensors"), join(home, "teacher/model.safetensors"));
+    await fails(["--resume", join(home, "distilled")], /the base or the teacher has changed since the run began/);
   },
   LONG,
 );

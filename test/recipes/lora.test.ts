@@ -122,6 +122,8 @@ test("bad input is an error in words", async () => {
   };
   await fails(flags("bad", "base", "--lora.targets", "qkv"), 'lora: targets hold "qkv", expected some of q_proj');
   await fails(["--lora.name", "pirate"], "--data.path: the corpus has no pirate.jsonl");
+  await fails(["--lora.name", ".."], '--lora.name is "..", expected a folder\'s name');
+  await fails(flags("bad", "base", "--merge", join(home, "bad")), "bad is the adapter's own folder");
   await fails(["--lora.name", "../x"], '--lora.name is "../x", expected a folder\'s name');
   await fails(flags("bad", "lora"), "holds an adapter, not a model");
   await fails(flags("bad", "base", "--data.path", join(home, "small.jsonl")), /small\.jsonl:1: .*pretrain/);
@@ -134,6 +136,9 @@ test("bad input is an error in words", async () => {
   const other = new CausalLM(config);
   await saveModel(other, join(home, "base"));
   other.dispose();
-  await fails(["--resume", join(home, "lora"), "--merge="], "the data, the tokenizer or the base has changed");
+  await fails(
+    ["--resume", join(home, "lora"), "--merge="],
+    "the data, the tokenizer, the base or the teacher has changed",
+  );
   writeFileSync(join(home, "base", file), kept);
 });

@@ -1,5 +1,5 @@
 import { beforeAll, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { bytesOf, curve, home, interrupted, metrics, recipe, small } from "./support.ts";
 
@@ -70,6 +70,18 @@ test(
     expect(code).toBe(0);
     expect(curve("sft-killed")).toEqual(curve("sft-whole"));
     expect(bytesOf("sft-killed", "model.safetensors")).toBe(bytesOf("sft-whole", "model.safetensors"));
+  },
+  LONG,
+);
+
+test(
+  "a run that was killed before its first model was written goes on from its state, and the base's tokenizer and sizes",
+  async () => {
+    await interrupted(sft("sft-early"), "sft-early", 6, "SIGKILL", "sft.ts");
+    for (const name of ["config.json", "model.safetensors"]) rmSync(join(home, "sft-early", name));
+    expect((await recipe("sft.ts", ["--resume", join(home, "sft-early")])).code).toBe(0);
+    expect(curve("sft-early")).toEqual(curve("sft-whole"));
+    expect(bytesOf("sft-early", "model.safetensors")).toBe(bytesOf("sft-whole", "model.safetensors"));
   },
   LONG,
 );
