@@ -104,7 +104,7 @@ test(
     expect(byName.text).toContain("\nIntroduce the history of the United States, please.\n");
     expect(byName.text.match(/; prompt of/g)).toHaveLength(9);
     expect((await ask("--mode", "dpo", "hi")).text).toContain("out/dpo: rlhf, ");
-    expect((await ask("--mode", "3")).text).toMatch(/out\/reason: reason, [\s\S]*12[\s\S]*请介绍一下自己/);
+    expect((await ask("--mode", "3")).text).toMatch(/out\/reason: reason, [\s\S]*85\+13[\s\S]*请介绍一下自己/);
     expect(byName.code).toBe(0);
   },
   LONG,

@@ -83,7 +83,7 @@ test("a run leaves an adapter that loads, metrics of what it learns and of what 
 
   const model = await loadModel(join(home, "base"));
   const adapter = await loadAdapter(model, join(home, "lora"), { tokenizer: loadTokenizer(join(home, "base")) });
-  expect(adapter.options).toMatchObject({ rank: 2, alpha: 8, dropout: 0.1 });
+  expect(adapter.options).toMatchObject({ rank: 2, alpha: 16, dropout: 0.1 });
   expect(statSync(join(home, "lora/adapter_model.safetensors")).size).toBeGreaterThan(4 * adapter.numParameters());
   model.dispose();
 });
