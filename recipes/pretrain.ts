@@ -52,6 +52,7 @@ const schema = {
     tie_word_embeddings: key(true, "the output layer is the embedding"),
     num_experts: count(0, "experts in the place of each MLP, a router's choice for each token; 0: none", 0),
     num_experts_per_tok: count(1, "experts of a token"),
+    n_shared_experts: count(0, "experts beside them that every token goes through, as MiniMind 2 has one", 0),
     moe_intermediate_size: count(0, "width of an expert; 0: intermediate_size", 0),
     norm_topk_prob: key(true, "the weights of a token's experts sum to 1"),
     router_aux_loss_coef: key(5e-4, "share of the loss that keeps experts evenly used", { min: 0 }),

@@ -36,6 +36,8 @@ export interface ModelConfig {
   num_experts: number;
   /** Experts that each token is sent to. */
   num_experts_per_tok: number;
+  /** Experts beside those that every token goes through, as MiniMind 2 has them. */
+  n_shared_experts: number;
   /** Width of an expert. */
   moe_intermediate_size: number;
   /** The weights of a token's experts sum to 1. */
@@ -64,13 +66,17 @@ const defaults: ModelConfig = {
   initializer_range: 0.02,
   num_experts: 0,
   num_experts_per_tok: 1,
+  n_shared_experts: 0,
   moe_intermediate_size: 0,
   norm_topk_prob: true,
   router_aux_loss_coef: 5e-4,
 };
 
 /** Keys that are positive numbers without being whole, or may be 0. */
-const notCounts = ["rms_norm_eps", "initializer_range", "rope_theta", "num_experts", "router_aux_loss_coef"];
+const notCounts = [
+  ...["rms_norm_eps", "initializer_range", "rope_theta"],
+  ...["num_experts", "n_shared_experts", "router_aux_loss_coef"],
+];
 
 /** Sizes of known models; `vocab_size` follows the tokenizer in recipes. */
 export const presets: Record<string, Partial<ModelConfig>> = {
@@ -112,12 +118,27 @@ export function modelConfig(given: Partial<ModelConfig> & Record<string, unknown
   config.head_dim ||= config.hidden_size / config.num_attention_heads;
   config.intermediate_size ||= Math.ceil((config.hidden_size * 8) / 3 / 64) * 64;
   config.moe_intermediate_size ||= config.intermediate_size;
-  if (given.use_moe === false) config.num_experts = 0; // MiniMind names experts in its dense models' configs too
+  if (given.use_moe === false)
+    config.num_experts = 0; // MiniMind names experts in its dense models' configs too
+  else if (given.num_experts === undefined) Object.assign(config, miniMind2Experts(given));
+  if (!config.num_experts) config.n_shared_experts = 0;
   if (config.num_experts && config.model_type === "qwen3") config.model_type = "qwen3_moe";
   if (config.rope_scaling) config.rope_scaling = ropeScaling(config.rope_scaling as unknown as Record<string, unknown>);
   check(config);
   if (config.num_experts) checkExperts(config, given);
   return config;
+}
+
+/** Experts under the names of MiniMind's second series, which leaves a single expert's weight as the softmax gives it. */
+function miniMind2Experts(given: Record<string, unknown>): Partial<ModelConfig> {
+  if (!given.use_moe || given.n_routed_experts === undefined) return {};
+  const { n_routed_experts, num_experts_per_tok = 2, aux_loss_alpha = 0.1, norm_topk_prob = true } = given;
+  return {
+    num_experts: n_routed_experts as number,
+    num_experts_per_tok: num_experts_per_tok as number,
+    norm_topk_prob: (norm_topk_prob as boolean) && num_experts_per_tok !== 1,
+    router_aux_loss_coef: aux_loss_alpha as number,
+  };
 }
 
 function ropeScaling(given: Record<string, unknown>): RopeScaling {
@@ -158,7 +179,7 @@ function check(config: ModelConfig): void {
   if (headDim % 2) throw new ModelConfigError(`model config: head_dim ${headDim} is odd; rotary embedding turns pairs`);
 }
 
-/** Whether the experts are such as Qwen3-MoE has: in all layers, and no others beside them. */
+/** Whether the experts are such as Qwen3-MoE or MiniMind 2 has: in all layers. */
 function checkExperts(config: ModelConfig, given: Record<string, unknown>): void {
   const { num_experts: experts, num_experts_per_tok: choices, model_type } = config;
   const fail = (what: string) => {
@@ -167,9 +188,13 @@ function checkExperts(config: ModelConfig, given: Record<string, unknown>): void
   if (!(Number.isInteger(experts) && experts > 0))
     fail(`num_experts is ${experts}, expected a whole number, 0 for none`);
   if (choices > experts) fail(`num_experts_per_tok ${choices} is more than num_experts ${experts}`);
-  if (model_type !== "qwen3_moe")
-    fail(`num_experts is ${experts}, but experts come with model_type "qwen3_moe" only, not "${model_type}"`);
-  if (given.n_shared_experts) fail(`n_shared_experts is ${given.n_shared_experts}; shared experts are not supported`);
+  const { n_shared_experts: shared } = config;
+  if (!(Number.isInteger(shared) && shared >= 0))
+    fail(`n_shared_experts is ${shared}, expected a whole number, 0 for none`);
+  if (!["qwen3_moe", "llama"].includes(model_type))
+    fail(
+      `num_experts is ${experts}, but experts come with model_type "qwen3_moe" or "llama" only, not "${model_type}"`,
+    );
   const dense = given.mlp_only_layers;
   if ((given.decoder_sparse_step ?? 1) !== 1 || (Array.isArray(dense) && dense.length))
     fail("decoder_sparse_step and mlp_only_layers mix layers with and without experts, which is not supported");

@@ -18,6 +18,7 @@ export function matrixParameters(config: ModelConfig): number {
     num_experts: experts,
   } = config;
   const attention = d * head_dim * (2 * h + 2 * kv);
-  const mlp = experts ? d * experts + config.num_experts_per_tok * 3 * d * config.moe_intermediate_size : 3 * d * f;
+  const met = config.num_experts_per_tok + config.n_shared_experts;
+  const mlp = experts ? d * experts + met * 3 * d * config.moe_intermediate_size : 3 * d * f;
   return num_hidden_layers * (attention + mlp) + vocab_size * d;
 }

@@ -44,6 +44,7 @@ function mlp(config: ModelConfig): SwiGLU | MoE {
   return new MoE({
     ...{ hidden, experts, std, outputStd: outputStd(config) },
     intermediate: config.moe_intermediate_size,
+    shared: config.n_shared_experts,
     choices: config.num_experts_per_tok,
     normalise: config.norm_topk_prob,
   });

@@ -8,6 +8,7 @@ import type { Tokenizer } from "../text/tokenizer.ts";
 import { type ModelConfig, ModelConfigError } from "./config.ts";
 import { type ExportPlan, expectHalf, type PlannedTensor } from "./exportPlan.ts";
 import { yarnAttention } from "./foreignConfig.ts";
+import { isMiniMinds } from "./load.ts";
 import { ggufNames, turnsNeighbours } from "./names.ts";
 import { halvesToNeighbours, stackTensors } from "./rows.ts";
 import type { ModelWeights } from "./weights.ts";
@@ -20,6 +21,10 @@ const fileTypes: Record<GgmlType, number> = { F32: 0, F16: 1, Q8_0: 7, BF16: 32 
  */
 export function planGguf(weights: ModelWeights, type: GgmlType, tokenizer: Tokenizer): ExportPlan {
   const { config, path } = weights;
+  if (isMiniMinds(config))
+    throw new ModelConfigError(
+      `${path}: llama.cpp has no architecture with shared experts, or experts without norms of queries and keys; write hf or pth`,
+    );
   const architecture = config.model_type.replace("_", "");
   const metadata = new Map([
     ...modelValues(path, architecture, config, type),

@@ -8,7 +8,7 @@ import type { TensorToWrite } from "../checkpoint/safetensors.ts";
 import { writeSafetensorsFolder } from "../checkpoint/shards.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { type ExportPlan, type FloatDType, inDType, type PlannedTensor } from "./exportPlan.ts";
-import { huggingFaceConfig } from "./load.ts";
+import { huggingFaceConfig, isMiniMinds } from "./load.ts";
 import type { ModelWeights } from "./weights.ts";
 
 const torchNames = { F32: "float32", F16: "float16", BF16: "bfloat16" } as const;
@@ -22,7 +22,7 @@ export function planHuggingFace(weights: ModelWeights, dtype: FloatDType, tokeni
   const { checkpoint, config } = weights;
   return {
     tensors: planned(weights, dtype),
-    notes: [],
+    notes: isMiniMinds(config) ? ["only MiniMind's own code reads such experts, not transformers by itself"] : [],
     write: (folder, onTensor) =>
       replaceFolderAtomic(folder, async (to) => {
         const files = await writeSafetensorsFolder(to, toWrite(weights, dtype, onTensor));

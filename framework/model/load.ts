@@ -47,14 +47,27 @@ const architectures = {
   qwen2: "Qwen2ForCausalLM",
 };
 
-/** Hugging Face's `config.json` of a model, which `transformers` loads as Qwen3, Qwen3-MoE, Llama or Qwen2. */
+/** Whether a model is one that only MiniMind's own code knows beside ours: experts without norms of queries and keys, or shared ones. */
+export const isMiniMinds = ({ num_experts, n_shared_experts, model_type }: ModelConfig): boolean =>
+  num_experts > 0 && (n_shared_experts > 0 || model_type === "llama");
+
+/** Hugging Face's `config.json` of a model, which `transformers` loads as Qwen3, Qwen3-MoE, Llama or Qwen2, unless {@link isMiniMinds}. */
 export function huggingFaceConfig(config: ModelConfig): Record<string, unknown> {
   const fixed = { attention_bias: false, hidden_act: "silu", torch_dtype: "float32", use_cache: true };
   const rope_scaling = config.rope_scaling && { rope_type: config.rope_scaling.type, ...config.rope_scaling };
   const all = { architectures: [architectures[config.model_type]], ...config, rope_scaling, ...fixed };
-  if (config.num_experts) return { ...all, decoder_sparse_step: 1, mlp_only_layers: [], output_router_logits: false };
-  const { num_experts, num_experts_per_tok, moe_intermediate_size, norm_topk_prob, router_aux_loss_coef, ...dense } =
-    all;
+  if (isMiniMinds(config)) {
+    const { num_experts, router_aux_loss_coef, moe_intermediate_size, ...more } = all;
+    const names = { architectures: ["MiniMindForCausalLM"], model_type: "minimind", use_moe: true };
+    const experts = { n_routed_experts: num_experts, aux_loss_alpha: router_aux_loss_coef };
+    return { ...more, ...names, ...experts, intermediate_size: moe_intermediate_size };
+  }
+  if (config.num_experts) {
+    const { n_shared_experts, ...routed } = all;
+    return { ...routed, decoder_sparse_step: 1, mlp_only_layers: [], output_router_logits: false };
+  }
+  const { num_experts, num_experts_per_tok, n_shared_experts, ...rest } = all;
+  const { moe_intermediate_size, norm_topk_prob, router_aux_loss_coef, ...dense } = rest;
   return dense;
 }
 

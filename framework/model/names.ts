@@ -23,6 +23,9 @@ const computed = /(rotary_emb\.(inv_freq|cos_cached|sin_cached)|freqs_(cos|sin|c
 /** What wrappers of PyTorch put before every name. */
 const wrapper = /^(module\.|_orig_mod\.)+/;
 
+/** The shared expert of MiniMind's early models of experts, which is not one of a list. */
+const oneShared = /(\.mlp\.shared_experts)\.(?!\d)/;
+
 type Rules = readonly (readonly [RegExp, string])[];
 
 /** MiniMind up to the first models of its second series: Meta's names of Llama. */
@@ -68,7 +71,7 @@ export function namedTensors(checkpoint: Checkpoint): Map<string, NamedTensor> {
   for (const source of checkpoint.names()) {
     if (computed.test(source)) continue;
     const plain = source.replace(wrapper, "");
-    const name = isMeta ? rename(plain, meta) : plain;
+    const name = (isMeta ? rename(plain, meta) : plain).replace(oneShared, "$1.0.");
     const read = (heads: Heads) => {
       const tensor = checkpoint.get(source);
       return isMeta ? inHalves(name, tensor, heads) : tensor;

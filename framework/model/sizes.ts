@@ -19,7 +19,9 @@ export function parameterShapes(config: ModelConfig): Map<string, number[]> {
       for (const name of ["q", "k", "v"]) add(`self_attn.${name}_proj.bias`, [name === "q" ? q : kv]);
     if (type.startsWith("qwen3")) for (const name of ["q", "k"]) add(`self_attn.${name}_norm.weight`, [headDim]);
     if (experts) add("mlp.gate.weight", [experts, hidden]);
-    const paths = experts ? Array.from({ length: experts }, (_, e) => `mlp.experts.${e}`) : ["mlp"];
+    const paths = experts
+      ? [...numbered("mlp.experts", experts), ...numbered("mlp.shared_experts", config.n_shared_experts)]
+      : ["mlp"];
     for (const path of paths)
       for (const [name, shape] of Object.entries(mlp(experts ? config.moe_intermediate_size : inner)))
         add(`${path}.${name}.weight`, shape);
@@ -30,6 +32,8 @@ export function parameterShapes(config: ModelConfig): Map<string, number[]> {
   if (!config.tie_word_embeddings) shapes.set("lm_head.weight", [config.vocab_size, hidden]);
   return shapes;
 }
+
+const numbered = (path: string, count: number) => Array.from({ length: count }, (_, i) => `${path}.${i}`);
 
 export interface Inferred {
   sizes: Partial<ModelConfig> & Record<string, unknown>;
@@ -43,6 +47,8 @@ export function modelTypeOf(tensors: { has(name: string): boolean }): ModelConfi
     return tensors.has("model.layers.0.mlp.gate.weight") ? "qwen3_moe" : "qwen3";
   return tensors.has("model.layers.0.self_attn.q_proj.bias") ? "qwen2" : "llama";
 }
+
+const shared = /^model\.layers\.0\.mlp\.shared_experts\.\d+\.gate_proj\.weight$/;
 
 /**
  * A model's sizes by the shapes of its tensors, for files that come without a config. What shapes do not tell is MiniMind's: its third
@@ -87,7 +93,8 @@ export function inferSizes(
       max_position_embeddings: assume("max_position_embeddings", 32768),
       ...(experts && {
         ...{ num_experts: experts, moe_intermediate_size: inner, norm_topk_prob: true },
-        num_experts_per_tok: assume("num_experts_per_tok", 1),
+        num_experts_per_tok: assume("num_experts_per_tok", headDim ? 1 : 2),
+        n_shared_experts: [...tensors.keys()].filter((name) => shared.test(name)).length,
       }),
     },
     notes,

@@ -11,6 +11,8 @@ export interface ExpertSizes {
   /** Width of each expert. */
   intermediate: number;
   experts: number;
+  /** Experts beside them that every token goes through (default 0). */
+  shared?: number;
   /** Experts of a token (default 1). */
   choices?: number;
   /** The weights of a token's experts sum to 1 (default). */
@@ -27,13 +29,19 @@ export interface ExpertSizes {
 export class MoE extends Module {
   readonly gate: Linear;
   readonly experts: SwiGLU[];
+  /** Every token's, beside the router's choice. Dai et al. 2024 (DeepSeekMoE), arXiv:2401.06066 */
+  readonly shared_experts: SwiGLU[];
   private readonly routing: { choices: number; normalise: boolean };
 
-  constructor({ hidden, intermediate, experts, choices = 1, normalise = true, std, outputStd = std }: ExpertSizes) {
+  constructor(sizes: ExpertSizes) {
     super();
+    const { hidden, intermediate, experts, shared = 0, choices = 1, normalise = true, std, outputStd = std } = sizes;
     this.routing = { choices, normalise };
     this.gate = new Linear(hidden, experts, { bias: false, std });
-    this.experts = Array.from({ length: experts }, () => new SwiGLU(hidden, intermediate, { std, downStd: outputStd }));
+    const some = (length: number) =>
+      Array.from({ length }, () => new SwiGLU(hidden, intermediate, { std, downStd: outputStd }));
+    this.experts = some(experts);
+    this.shared_experts = some(shared);
     adjoin(this.experts.flatMap((e) => [e.gate_proj.weight, e.up_proj.weight, e.down_proj.weight]));
   }
 
@@ -56,7 +64,8 @@ export class MoE extends Module {
     const inner = this.experts.flatMap((e) => [e.gate_proj.weight, e.up_proj.weight]);
     const outer = this.experts.map((e) => e.down_proj.weight);
     const y = expertLinear(swiglu(expertLinear(toExperts(h, plan), inner, plan)), outer, plan);
-    const together = fromExperts(y, plan, weights, residual && rows(residual)).reshape(x.shape);
+    const chosen = fromExperts(y, plan, weights, residual && rows(residual));
+    const together = this.shared_experts.reduce((sum, expert) => expert.forward(h, sum), chosen).reshape(x.shape);
     return counted ? [together, balanceLoss(routing)] : [together];
   }
 }

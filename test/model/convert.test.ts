@@ -61,6 +61,39 @@ async function there(plan: ExportPlan, name: string): Promise<string> {
   return path;
 }
 
+describe("MiniMind 2's experts, one of them shared", () => {
+  const experts = { num_experts: 3, num_experts_per_tok: 2, n_shared_experts: 1, moe_intermediate_size: 32 };
+  const config: Partial<ModelConfig> = { ...sizes, intermediate_size: 32, ...experts, model_type: "llama" };
+
+  test("come back from its config, from a .pth whose sizes are told by shapes, and from its early names", async () => {
+    kinds["minimind2-moe"] = config;
+    const { folder, logits } = await original("minimind2-moe");
+    const json = JSON.parse(readFileSync(join(folder, "config.json"), "utf8"));
+    expect(json).toMatchObject({ model_type: "minimind", use_moe: true, n_routed_experts: 3, n_shared_experts: 1 });
+    const hf = await there(planHuggingFace(openWeights(folder), "F32", tokenizer), "minimind2-hf");
+    expect(await logitsOf(await loadModel(hf))).toEqual(logits);
+    const pth = await there(planPth(openWeights(hf), "F32"), "minimind2.pth");
+    const given = { num_attention_heads: 2, rope_theta: 500, max_position_embeddings: 64 };
+    const told = openWeights(pth, { config: given, infer: true });
+    expect(told.config).toMatchObject({ ...experts, model_type: "llama" });
+    expect(await logitsOf(await loadModel(pth, { config: told.config }))).toEqual(logits);
+    const names = told.names().map((name) => name.replace("shared_experts.0.", "shared_experts."));
+    const early = new Map(names.map((name, i) => [name, told.get(told.names()[i]!)] as const));
+    await writePth(
+      join(home, "early.pth"),
+      new Map([...early].map(([name, t]) => [name, { ...t, data: () => t.data }])),
+      {},
+    );
+    expect(await logitsOf(await loadModel(join(home, "early.pth"), { config: told.config }))).toEqual(logits);
+  });
+
+  test("have no architecture in llama.cpp", () => {
+    expect(() => planGguf(openWeights(join(home, "minimind2-moe")), "F32", tokenizer)).toThrow(
+      "llama.cpp has no architecture with shared experts",
+    );
+  });
+});
+
 for (const [kind, config] of Object.entries(kinds)) {
   describe(kind, () => {
     test("the parameters' shapes are told without a device", () => {

@@ -111,12 +111,25 @@ describe("configs of experts", () => {
     expect(modelConfig({ ...sizes, num_experts: 0 }).model_type).toBe("qwen3");
   });
 
+  test("MiniMind 2's names are read, and its single expert's weight is left as it is", () => {
+    const { num_experts, num_experts_per_tok, ...dense } = sizes;
+    const given = { ...dense, model_type: "llama" as const, use_moe: true, n_routed_experts: 4, n_shared_experts: 1 };
+    expect(modelConfig(given)).toMatchObject({
+      num_experts: 4,
+      num_experts_per_tok: 2,
+      n_shared_experts: 1,
+      norm_topk_prob: true,
+    });
+    expect(modelConfig({ ...given, num_experts_per_tok: 1 }).norm_topk_prob).toBe(false);
+    expect(modelConfig({ ...given, use_moe: false })).toMatchObject({ num_experts: 0, n_shared_experts: 0 });
+  });
+
   test.each([
     [{ num_experts_per_tok: 5 }, "num_experts_per_tok 5 is more than num_experts 4"],
     [{ num_experts: 1.5 }, "num_experts is 1.5, expected a whole number, 0 for none"],
-    [{ model_type: "llama" as const }, 'experts come with model_type "qwen3_moe" only, not "llama"'],
+    [{ model_type: "qwen2" as const }, 'experts come with model_type "qwen3_moe" or "llama" only, not "qwen2"'],
     [{ model_type: "qwen3_moe" as const, num_experts: 0 }, 'model_type "qwen3_moe" needs num_experts'],
-    [{ n_shared_experts: 1 }, "shared experts are not supported"],
+    [{ n_shared_experts: 1.5 }, "n_shared_experts is 1.5, expected a whole number, 0 for none"],
     [{ mlp_only_layers: [0] }, "mix layers with and without experts, which is not supported"],
   ])("%p is refused", (more, message) => {
     expect(() => modelConfig({ ...sizes, ...more })).toThrow(message);

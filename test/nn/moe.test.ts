@@ -37,6 +37,21 @@ async function reference(moe: MoE, x: Tensor, choices: number, normalise: boolea
 }
 
 describe("MoE", () => {
+  test("shared experts add what they make of every token, and learn from all", async () => {
+    manualSeed(5);
+    const moe = new MoE({ hidden, intermediate, experts: 4, shared: 2, std: 0.5 });
+    const x = input([1, 9, hidden], 3);
+    const routed = await reference(moe, x, 1, true); // x + the router's choice
+    const shared = noGrad(() => moe.shared_experts.map((expert) => expert.forward(x)));
+    const [first, second] = await Promise.all(shared.map((y) => y.data()));
+    const expected = routed.map((v, i) => v + first[i] + second[i]);
+    expect(worst(await noGrad(() => moe.forward(x, x)).data(), expected)).toBeLessThan(1e-5);
+    moe.forward(x, x).sum().backward();
+    for (const { down_proj } of moe.shared_experts)
+      expect(Math.max(...(await down_proj.weight.grad!.data()).map(Math.abs))).toBeGreaterThan(0);
+    moe.dispose();
+  });
+
   test.each([
     [1, true],
     [1, false],
