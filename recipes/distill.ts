@@ -16,7 +16,16 @@ import { ConfigError, configure, count, key, main, Run, runKeys, tuneStep } from
 import { fingerprint, keepBase, openBase, startOf } from "./shared/base.ts";
 import { type DistillationOptions, distillation, nextTokens } from "./shared/distillation.ts";
 import { askAll, exactMatch, readQuestions, replySamples, spread } from "./shared/replies.ts";
-import { Aftermath, conversationKeys, fixedKeys, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
+import {
+  Aftermath,
+  conversationKeys,
+  fixedKeys,
+  inherited,
+  learn,
+  saveKeys,
+  totalSteps,
+  trainKeys,
+} from "./shared/stage.ts";
 import { openStudent } from "./shared/student.ts";
 import { dataSummary, heldOutLoss, openConversations, upload } from "./shared/tokens.ts";
 
@@ -35,7 +44,7 @@ const schema = {
     num_key_value_heads: count(0, "key and value heads; 0: half the teacher's", 0),
     intermediate_size: count(0, "width of the MLP; 0: half the teacher's", 0),
   },
-  data: { ...conversationKeys(), seqLen: count(128, "tokens per row", 2) },
+  data: { ...conversationKeys(), seqLen: count(128, "tokens per row (the teacher's, where it is a run)", 2) },
   distill: {
     alpha: key(0.5, "share of the data's labels in the loss, the rest is the teacher's; 1: no teacher", {
       min: 0,
@@ -68,6 +77,8 @@ await main(async () => {
     about:
       "Trains a small student on a frozen teacher's distributions (white-box). Black-box, from a teacher's answers alone: bun recipes/sft.ts --data.path answers.jsonl",
     presets: "",
+    inherit: inherited,
+    inheritFrom: "teacher",
     examples: [
       "bun recipes/distill.ts",
       "bun recipes/distill.ts --distill.alpha 1 --run.dir out/alone",

@@ -16,8 +16,9 @@ export interface ConfigureOptions {
   preset?: string;
   /** What words without a flag mean; without it they are refused. They come as `config.words`. */
   words?: string;
-  /** Keys whose values the run that `from` names hands on, where its folder has a config.jsonc: over defaults and presets, under files and flags. */
+  /** Keys whose values the run that `from` (or the key of `inheritFrom`) names hands on, where its folder has a config.jsonc: over defaults and presets, under files and flags. */
   inherit?: readonly string[];
+  inheritFrom?: string;
   /** Keys and groups that a resumed run cannot change. Those that the schema does not have are no matter. */
   fixed?: readonly string[];
   /** Where presets lie: `<recipe>.<preset>.jsonc` or `<preset>.jsonc`. Default: recipes/config; empty: there are none. */
@@ -92,7 +93,8 @@ export function configure<S extends Schema>(recipe: string, schema: S, options: 
     if (preset !== undefined) usePreset(preset);
     const file = flags.config === undefined ? undefined : readValues(flags.config, keys);
     named ||= file?.has("run.dir") ?? false;
-    const from = given.get("from") ?? file?.get("from") ?? values.get("from");
+    const { inheritFrom = "from" } = options;
+    const from = given.get(inheritFrom) ?? file?.get(inheritFrom) ?? values.get(inheritFrom);
     if (options.inherit && typeof from === "string")
       layer(values, pickValues(join(from, "config.jsonc"), keys, options.inherit));
     layer(values, file);

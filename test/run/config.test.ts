@@ -220,6 +220,8 @@ test("a stage takes keys over from the run it starts from, under files and flags
   expect([stage("").data.seqLen, stage("").train.steps, stage("").seed]).toEqual([64, 50, 5]);
   expect(stage("--data.seqLen 32").data.seqLen).toBe(32);
   expect(stage(`--from ${folder}`).data.seqLen).toBe(128);
+  const options = { presets: folder, inherit: ["seed"], inheritFrom: "teacher", args: [] };
+  expect(configure("toy", { ...schema, teacher: key(dir, "teacher") }, options).seed).toBe(9);
   expect(stage(`--from ${join(dir, "config.jsonc")}`).data.seqLen).toBe(128); // a file is no run; who opens it says so
 });
 
