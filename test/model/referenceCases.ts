@@ -16,7 +16,8 @@ if (!existsSync(folder)) console.log("skip: PyTorch's reference numbers are not 
  * @param half in f16 too, where the device has it (default)
  */
 export function referenceCases(name: "dense" | "yarn" | "moe", { half = true } = {}): void {
-  describe.skipIf(!existsSync(folder))(`PyTorch's ${name} model`, () => cases(name, half));
+  if (existsSync(folder)) describe(`PyTorch's ${name} model`, () => cases(name, half));
+  else test.skip(`PyTorch's ${name} model`, () => {});
 }
 
 function cases(name: string, half: boolean): void {
