@@ -60,7 +60,7 @@ const schema = {
     basePath: key("", "the base's data for that; empty: the corpus' sft.jsonl with its data, else none"),
     baseHeldOut: key("", "questions that the base was trained for; empty: the corpus' with its data, else none"),
   },
-  train: trainKeys({ epochs: 14, learningRate: 5e-3, warmup: 20, batchSize: 4 }),
+  train: trainKeys({ epochs: 13, learningRate: 5e-3, warmup: 20, batchSize: 4 }),
   eval: {
     every: count(200, "steps between evaluations; 0: only at the end", 0),
     batches: count(16, "batches of the validation loss"),

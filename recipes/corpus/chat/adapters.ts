@@ -1,7 +1,7 @@
 import { worldFacts } from "../facts/index.ts";
 import type { Lang } from "../facts/types.ts";
 import { randomStream } from "../random.ts";
-import { askFact, conversation, heldLine, langs, questions, topicExchanges } from "./conversations.ts";
+import { askFact, conversation, heldLine, langs, questions, roughTokens, topicExchanges } from "./conversations.ts";
 import { identity } from "./identity.ts";
 import { medical } from "./medical.ts";
 import type { Conversation, Exchange, HeldConversation, Topic } from "./types.ts";
@@ -13,6 +13,12 @@ export type Subject = keyof typeof subjects;
 
 /** A line of so many asks the world's facts as sft.jsonl does, so that an adapter learns what not to touch. */
 const worldShare = 3;
+
+/** In a line of so many another question comes first, so that an adapter answers within a conversation too. */
+const chatShare = 3;
+
+/** Tokens, roughly, that such a line has at most. */
+const longest = 100;
 
 /** Words before a question that change nothing of its reply. */
 const openers: Readonly<Record<Lang, readonly string[]>> = {
@@ -33,7 +39,13 @@ export function adapterConversations(subject: Subject): Conversation[] {
       const lang = langs[i % langs.length]!;
       return askFact(fact, lang, random.pick(questions[fact.relation][lang].asks), random);
     });
-  return random.shuffle([...own, ...world]).map((exchange) => conversation([exchange]));
+  const all = random.shuffle([...own, ...world]);
+  return all.map((exchange, i) => {
+    if (i % chatShare) return conversation([exchange]);
+    const before = all.filter(({ lang, reply }) => lang === exchange.lang && reply !== exchange.reply);
+    const both = [random.pick(before), exchange];
+    return conversation(roughTokens(both) > longest ? [exchange] : both);
+  });
 }
 
 /** identity.heldout.jsonl, medical.heldout.jsonl: the subject's questions in other words. */

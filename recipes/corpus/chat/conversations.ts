@@ -70,7 +70,7 @@ export const topicExchanges = (kind: string, topics: readonly Topic[], which: "a
   );
 
 /** Tokens of a conversation, roughly: what a vocabulary of 1,024 makes of it. For cutting, not for counting. */
-const roughTokens = (exchanges: readonly Exchange[]): number =>
+export const roughTokens = (exchanges: readonly Exchange[]): number =>
   exchanges.reduce((sum, { ask, reply }) => sum + 16 + Buffer.byteLength(ask + reply) / 2, 0);
 
 /**
