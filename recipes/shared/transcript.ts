@@ -41,11 +41,11 @@ function table(answers: readonly Answer[]): string {
     .join("\n");
 }
 
-/** Files of this session: they may be written again, others are never replaced. */
+/** Files that this process wrote: they may be written again, others are never replaced. */
 export class OwnFiles {
   readonly #own = new Set<string>();
 
-  /** @throws FileError where something of this name is there that this session did not write */
+  /** @throws FileError where something of this name is there that this process did not write */
   check(file: string): void {
     if (file.trim() === "") throw new FileError("transcript", "its file has no name; give one, such as talk.md");
     if (!this.#own.has(resolve(file)) && existsSync(file))
