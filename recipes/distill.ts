@@ -8,7 +8,7 @@
 import { join } from "node:path";
 import { stepBatches } from "../framework/data/ahead.ts";
 import type { Batch } from "../framework/data/batches.ts";
-import { type CausalLM, init, manualSeed, noGrad, optim, saveModel, scope, type Tensor } from "../framework/index.ts";
+import { type CausalLM, init, manualSeed, noGrad, saveModel, scope, type Tensor } from "../framework/index.ts";
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
@@ -18,10 +18,12 @@ import { type DistillationOptions, distillation, nextTokens } from "./shared/dis
 import { askAll, exactMatch, readQuestions, replySamples, spread } from "./shared/replies.ts";
 import {
   Aftermath,
+  adamW,
   conversationKeys,
   fixedKeys,
   inherited,
   learn,
+  rateAt,
   saveKeys,
   totalSteps,
   trainKeys,
@@ -114,11 +116,7 @@ await main(async () => {
   });
   const total = totalSteps(train, batches.perEpoch);
 
-  const optimizer = new optim.AdamW(student.namedParameters(), {
-    betas: [0.9, train.beta2],
-    weightDecay: train.weightDecay,
-    precision: train.precision,
-  });
+  const optimizer = adamW(student.namedParameters(), train);
   const { gradientScale } = optimizer;
   const source = [shards.key, fingerprint(config.teacher)].join(" ");
   if (run.resumed) restore(run.resumed, student, optimizer, source);
@@ -150,14 +148,13 @@ await main(async () => {
     save: (step) => run.save(step, snapshot(student, optimizer, source), () => saveModel(student, run.dir)),
   });
   const feed = stepBatches(shards, rows, { done, accumulate: train.accumulate, worker: data.workers !== 0 });
-  const rates = { learningRate: train.learningRate, total, warmup: train.warmup };
   const taught = config.distill.alpha === 1 ? 0 : flopsPerToken(teacher.config) / 3; // forward only
   for await (const { step, batch } of run.steps(feed, {
     total,
     peakFlops,
     flopsPerToken: flopsPerToken(student.config) + taught,
   })) {
-    const learningRate = optim.learningRateAt(train.schedule, step - 1, rates);
+    const learningRate = rateAt(train, step, total);
     await aftermath.after(step, stepOn(batch, learningRate), learningRate);
   }
   await aftermath.end();

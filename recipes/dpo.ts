@@ -15,7 +15,6 @@ import {
   type LogProbsOptions,
   manualSeed,
   noGrad,
-  optim,
   saveModel,
   scope,
   stack,
@@ -31,10 +30,12 @@ import { filled, openReference } from "./shared/reference.ts";
 import { promptIds, type Question, replySamples, spread } from "./shared/replies.ts";
 import {
   Aftermath,
+  adamW,
   fixedKeys,
   inherited,
   type Losses,
   learn,
+  rateAt,
   saveKeys,
   totalSteps,
   trainKeys,
@@ -144,11 +145,7 @@ await main(async () => {
         });
 
   manualSeed(seed);
-  const optimizer = new optim.AdamW(model.namedParameters(), {
-    betas: [0.9, train.beta2],
-    weightDecay: train.weightDecay,
-    precision: train.precision,
-  });
+  const optimizer = adamW(model.namedParameters(), train);
   const { gradientScale } = optimizer;
   if (run.resumed) restore(run.resumed, model, optimizer, batches.key);
   const tokensPerStep = 2 * train.batchSize * train.accumulate * data.seqLen;
@@ -180,13 +177,12 @@ await main(async () => {
       return run.save(step, { ...state, meta }, () => saveModel(model, run.dir));
     },
   });
-  const rates = { learningRate: train.learningRate, total, warmup: train.warmup };
   for await (const { step, batch } of run.steps(partsOf, {
     total,
     peakFlops,
     flopsPerToken: flopsPerToken(model.config),
   })) {
-    const learningRate = optim.learningRateAt(train.schedule, step - 1, rates);
+    const learningRate = rateAt(train, step, total);
     await aftermath.after(step, stepOn(batch, learningRate), learningRate);
   }
   await aftermath.end();

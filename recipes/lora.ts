@@ -16,7 +16,6 @@ import {
   type LossOptions,
   loraTargets,
   manualSeed,
-  optim,
   saveAdapter,
   saveModel,
   type Tensor,
@@ -29,10 +28,12 @@ import { fingerprint, keepBase, openBase } from "./shared/base.ts";
 import { askAll, exactMatch, readQuestions, replySamples, spread } from "./shared/replies.ts";
 import {
   Aftermath,
+  adamW,
   conversationKeys,
   fixedKeys,
   inherited,
   learn,
+  rateAt,
   saveKeys,
   totalSteps,
   trainKeys,
@@ -124,11 +125,7 @@ await main(async () => {
   manualSeed(seed);
   const targets = lora.targets.length > 0 ? lora.targets : adaptableNames(model);
   const adapter = new LoraAdapter(model, { ...lora, targets }).attach();
-  const optimizer = new optim.AdamW(adapter.namedParameters(), {
-    betas: [0.9, train.beta2],
-    weightDecay: train.weightDecay,
-    precision: train.precision,
-  });
+  const optimizer = adamW(adapter.namedParameters(), train);
   const { gradientScale } = optimizer;
   const source = [shards.key, replay?.shards.key, fingerprint(config.from)].join(" ");
   if (run.resumed) restore(run.resumed, adapter, optimizer, source);
@@ -165,13 +162,12 @@ await main(async () => {
     stepBatches(shards, rows, { done, accumulate: train.accumulate, worker }),
     replay && stepBatches(replay.shards, replay.rows, { done, worker }),
   );
-  const rates = { learningRate: train.learningRate, total, warmup: train.warmup };
   for await (const { step, batch } of run.steps(feed, {
     total,
     peakFlops,
     flopsPerToken: (flopsPerToken(model.config) * 2) / 3, // frozen weights get no gradient
   })) {
-    const learningRate = optim.learningRateAt(train.schedule, step - 1, rates);
+    const learningRate = rateAt(train, step, total);
     await aftermath.after(step, stepOn(batch, learningRate), learningRate);
   }
   await aftermath.end();

@@ -6,13 +6,24 @@
 import { join } from "node:path";
 import { stepBatches } from "../framework/data/ahead.ts";
 import { type Batch, openBatches, tokenBytes } from "../framework/data/batches.ts";
-import { CausalLM, init, type LossOptions, manualSeed, optim, saveModel } from "../framework/index.ts";
+import { CausalLM, init, type LossOptions, manualSeed, saveModel } from "../framework/index.ts";
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import { ConfigError, configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
 import { openings } from "./corpus/prompts.ts";
-import { Aftermath, discard, fixedKeys, type Losses, learn, saveKeys, totalSteps, trainKeys } from "./shared/stage.ts";
+import {
+  Aftermath,
+  adamW,
+  discard,
+  fixedKeys,
+  type Losses,
+  learn,
+  rateAt,
+  saveKeys,
+  totalSteps,
+  trainKeys,
+} from "./shared/stage.ts";
 import { prepareTokenizer } from "./shared/tokenizer.ts";
 import { heldOutLoss, tokenized, upload } from "./shared/tokens.ts";
 
@@ -112,11 +123,7 @@ await main(async () => {
   const model = new CausalLM({ ...config.model, vocab_size: tokenizer.vocabSize });
   model.model.checkpointing = train.checkpointing;
   model.model.precision = train.precision;
-  const optimizer = new optim.AdamW(model.namedParameters(), {
-    betas: [0.9, train.beta2],
-    weightDecay: train.weightDecay,
-    precision: train.precision,
-  });
+  const optimizer = adamW(model.namedParameters(), train);
   const { gradientScale } = optimizer;
   if (run.resumed) restore(run.resumed, model, optimizer, shards.key);
   const tokensPerStep = train.batchSize * train.accumulate * data.seqLen;
@@ -158,11 +165,7 @@ await main(async () => {
     peakFlops,
     flopsPerToken: flopsPerToken(model.config),
   })) {
-    const learningRate = optim.learningRateAt(train.schedule, step - 1, {
-      learningRate: train.learningRate,
-      total,
-      warmup: train.warmup,
-    });
+    const learningRate = rateAt(train, step, total);
     await aftermath.after(step, stepOn(batch, learningRate), learningRate);
   }
   await aftermath.end();

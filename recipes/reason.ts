@@ -8,7 +8,7 @@
 import { join } from "node:path";
 import { stepBatches } from "../framework/data/ahead.ts";
 import type { Batch } from "../framework/data/batches.ts";
-import { type CausalLM, init, type LossOptions, manualSeed, optim, saveModel, Tensor } from "../framework/index.ts";
+import { type CausalLM, init, type LossOptions, manualSeed, saveModel, Tensor } from "../framework/index.ts";
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
@@ -18,10 +18,12 @@ import { expectTags, followsTemplate, isRight, tagIds, tagWeights } from "./shar
 import { askAll, readQuestions, replySamples, spread } from "./shared/replies.ts";
 import {
   Aftermath,
+  adamW,
   conversationKeys,
   fixedKeys,
   inherited,
   learn,
+  rateAt,
   saveKeys,
   totalSteps,
   trainKeys,
@@ -94,11 +96,7 @@ await main(async () => {
   expectTags(shards, tags.ids);
 
   manualSeed(seed);
-  const optimizer = new optim.AdamW(model.namedParameters(), {
-    betas: [0.9, train.beta2],
-    weightDecay: train.weightDecay,
-    precision: train.precision,
-  });
+  const optimizer = adamW(model.namedParameters(), train);
   const { gradientScale } = optimizer;
   if (run.resumed) restore(run.resumed, model, optimizer, shards.key);
   const tokensPerStep = train.batchSize * train.accumulate * data.seqLen;
@@ -134,13 +132,12 @@ await main(async () => {
     save: (step) => run.save(step, snapshot(model, optimizer, shards.key), () => saveModel(model, run.dir)),
   });
   const feed = stepBatches(shards, rows, { done, accumulate: train.accumulate, worker: data.workers !== 0 });
-  const rates = { learningRate: train.learningRate, total, warmup: train.warmup };
   for await (const { step, batch } of run.steps(feed, {
     total,
     peakFlops,
     flopsPerToken: flopsPerToken(model.config),
   })) {
-    const learningRate = optim.learningRateAt(train.schedule, step - 1, rates);
+    const learningRate = rateAt(train, step, total);
     await aftermath.after(step, stepOn(batch, learningRate), learningRate);
   }
   await aftermath.end();

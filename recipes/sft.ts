@@ -7,7 +7,7 @@
 import { join } from "node:path";
 import { stepBatches } from "../framework/data/ahead.ts";
 import type { Batch } from "../framework/data/batches.ts";
-import { type CausalLM, init, type LossOptions, manualSeed, optim, saveModel } from "../framework/index.ts";
+import { type CausalLM, init, type LossOptions, manualSeed, saveModel } from "../framework/index.ts";
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
@@ -16,12 +16,14 @@ import { keepBase, openBase, startOf } from "./shared/base.ts";
 import { askAll, exactMatch, readQuestions, replySamples, spread } from "./shared/replies.ts";
 import {
   Aftermath,
+  adamW,
   conversationKeys,
   discard,
   fixedKeys,
   inherited,
   type Losses,
   learn,
+  rateAt,
   saveKeys,
   totalSteps,
   trainKeys,
@@ -78,11 +80,7 @@ await main(async () => {
   const total = totalSteps(train, batches.perEpoch);
 
   manualSeed(seed);
-  const optimizer = new optim.AdamW(model.namedParameters(), {
-    betas: [0.9, train.beta2],
-    weightDecay: train.weightDecay,
-    precision: train.precision,
-  });
+  const optimizer = adamW(model.namedParameters(), train);
   const { gradientScale } = optimizer;
   if (run.resumed) restore(run.resumed, model, optimizer, shards.key);
   const tokensPerStep = train.batchSize * train.accumulate * data.seqLen;
@@ -111,13 +109,12 @@ await main(async () => {
     save: (step) => run.save(step, snapshot(model, optimizer, shards.key), () => saveModel(model, run.dir)),
   });
   const feed = stepBatches(shards, rows, { done, accumulate: train.accumulate, worker: data.workers !== 0 });
-  const rates = { learningRate: train.learningRate, total, warmup: train.warmup };
   for await (const { step, batch } of run.steps(feed, {
     total,
     peakFlops,
     flopsPerToken: flopsPerToken(model.config),
   })) {
-    const learningRate = optim.learningRateAt(train.schedule, step - 1, rates);
+    const learningRate = rateAt(train, step, total);
     await aftermath.after(step, stepOn(batch, learningRate), learningRate);
   }
   await aftermath.end();

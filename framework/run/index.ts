@@ -3,6 +3,6 @@ export { ConfigError, DivergedError } from "./errors.ts";
 export { progressBar } from "./live.ts";
 export { main } from "./main.ts";
 export { Run, type StepsOptions } from "./run.ts";
-export { count, key } from "./schema.ts";
+export { type ConfigOf, count, key } from "./schema.ts";
 export { latestState, type SavedState, type StateToSave, saveState } from "./state.ts";
 export { tuneModes, tuneStep } from "./tuning.ts";

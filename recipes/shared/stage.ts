@@ -1,6 +1,6 @@
 /** What the recipes of all stages share around their loops: keys of their configs, a step, and what follows it. */
 import { noGrad, optim, scope, type Tensor } from "../../framework/index.ts";
-import { count, key, type Run, tuneModes } from "../../framework/run/index.ts";
+import { type ConfigOf, count, key, type Run, tuneModes } from "../../framework/run/index.ts";
 import { gpu } from "../../framework/tensor/engine.ts";
 
 /** Keys that a stage takes over from the run that it starts from. */
@@ -60,6 +60,16 @@ export const conversationKeys = ({ valShare = 0.02 } = {}) => ({
     { type: "number", min: 0, whole: true },
   ),
 });
+
+type Train = ConfigOf<ReturnType<typeof trainKeys>>;
+
+/** The optimizer that these keys ask for. */
+export const adamW = (parameters: Map<string, Tensor>, { beta2, weightDecay, precision }: Train): optim.AdamW =>
+  new optim.AdamW(parameters, { betas: [0.9, beta2], weightDecay, precision });
+
+/** The learning rate of a step, of `total` in all. */
+export const rateAt = ({ schedule, learningRate, warmup }: Train, step: number, total: number): number =>
+  optim.learningRateAt(schedule, step - 1, { learningRate, total, warmup });
 
 export const saveKeys = (every: number) => ({
   every: count(every, "steps between saves of the state that --resume goes on from; 0: only at the end", 0),
