@@ -11,6 +11,7 @@ import type { CausalLM } from "./causalLM.ts";
 import type { ModelConfig } from "./config.ts";
 import { huggingFaceConfig } from "./load.ts";
 import { AdapterError, adaptableLayers, LoraAdapter } from "./lora.ts";
+import { type NamedTensor, namedTensor, ourName, unwrapped } from "./names.ts";
 
 export const WEIGHTS = "adapter_model.safetensors";
 export const CONFIG = "adapter_config.json";
@@ -85,7 +86,7 @@ function peftConfig(adapter: LoraAdapter, base: string, tokenizer?: Vocabulary):
 
 /**
  * Loads an adapter for a model, not yet in use: `attach()` or `merge()` it.
- * @param path a folder as `saveAdapter` or PEFT writes it, or MiniMind's `.pth`, which has no config: `alpha` is its rank there, as
+ * @param path a folder as `saveAdapter` or PEFT writes it, or MiniMind's `.pth`, under its first names too, which has no config: `alpha` is its rank there, as
  *   MiniMind has it, unless given
  * @param tokenizer the model's, to be compared with the one the adapter was trained with
  * @throws FileError where files are missing or damaged; AdapterError with all that does not fit the model
@@ -99,8 +100,8 @@ export async function loadAdapter(
   try {
     if (config) checkConfig(path, config, model, tokenizer);
     const halves = halvesOf(path, checkpoint);
-    const rank = config ? Number(config.r) : checkpoint.info([...halves.values()][0]).shape[0];
-    checkFit(path, checkpoint, halves, rank, model);
+    const rank = config ? Number(config.r) : [...halves.values()][0].shape[0];
+    checkFit(path, halves, rank, model);
     const targets = [...new Set([...halves.keys()].map(layerOf))];
     const scaled = alpha ?? (config ? Number(config.lora_alpha) : rank);
     const adapter = new LoraAdapter(model, {
@@ -109,7 +110,8 @@ export async function loadAdapter(
       dropout: Number(config?.lora_dropout ?? 0),
       targets,
     });
-    for (const [name, p] of adapter.namedParameters()) p.write(toFloat32(checkpoint.get(halves.get(name) as string)));
+    for (const [name, p] of adapter.namedParameters())
+      p.write(toFloat32((halves.get(name) as NamedTensor).read(model.config)));
     return adapter;
   } finally {
     checkpoint.close();
@@ -162,39 +164,48 @@ function checkConfig(path: string, config: Record<string, unknown>, model: Causa
     throw new AdapterError(`${path}: the adapter was trained with another tokenizer than this model's`);
 }
 
-/** Names in the file by ours: `<path>.lora_A.weight`. @throws AdapterError where there are others */
-export function halvesOf(path: string, checkpoint: Checkpoint): Map<string, string> {
-  const halves = new Map<string, string>();
+/** MiniMind's first names of what lies within a layer, and those that came after them. */
+const [first, later] = [/^layers\.\d+\./, /^model\.layers\.\d+\./];
+
+/**
+ * An adapter's matrices by our names, `<path>.lora_A.weight`. Under MiniMind's first names, B of queries and keys is read by halves.
+ * @throws AdapterError where there are other tensors, or names of both kinds
+ */
+export function halvesOf(path: string, checkpoint: Checkpoint): Map<string, NamedTensor> {
   const strangers: string[] = [];
-  for (const name of checkpoint.names()) {
-    const match = namings.map((naming) => naming.exec(name)).find(Boolean);
-    if (match) halves.set(`${match[1]}.lora_${match[2]}.weight`, name);
-    else strangers.push(name);
+  const plain = new Map<string, string>();
+  for (const source of checkpoint.names()) {
+    const match = namings.map((naming) => naming.exec(unwrapped(source))).find(Boolean);
+    if (match) plain.set(`${match[1]}.lora_${match[2]}.weight`, source);
+    else strangers.push(source);
+  }
+  const [early, late] = [first, later].map((names) => [...plain].find(([name]) => names.test(name))?.[1]);
+  if (early && late)
+    throw new AdapterError(`${path}: mixes MiniMind's first names (${early}) with its later ones (${late})`);
+  const isMeta = early !== undefined;
+  const halves = new Map<string, NamedTensor>();
+  for (const [name, source] of plain) {
+    const ours = ourName(name, isMeta);
+    if (isMeta && ours === name) strangers.push(source);
+    else halves.set(ours, namedTensor(checkpoint, source, ours, isMeta));
   }
   if (strangers.length || halves.size === 0)
     throw new AdapterError(
-      `${path}: ${strangers.length ? `${strangers.slice(0, 3).join(", ")} ${strangers.length > 1 ? "are" : "is"} no part of a LoRA adapter` : "holds no tensors"}, expected names such as model.layers.0.self_attn.q_proj.lora_A.weight`,
+      `${path}: ${strangers.length ? `${strangers.slice(0, 3).join(", ")} ${strangers.length > 1 ? "are" : "is"} no part of a LoRA adapter` : "holds no tensors"}, expected names such as ${isMeta ? "layers.0.attention.wq.lora.A.weight" : "model.layers.0.self_attn.q_proj.lora_A.weight"}`,
     );
   return halves;
 }
 
 export const layerOf = (name: string) => name.slice(0, name.lastIndexOf(".lora_"));
 
-function checkFit(
-  path: string,
-  checkpoint: Checkpoint,
-  halves: ReadonlyMap<string, string>,
-  rank: number,
-  model: CausalLM,
-): void {
+function checkFit(path: string, halves: ReadonlyMap<string, NamedTensor>, rank: number, model: CausalLM): void {
   const layers = adaptableLayers(model);
-  const problems = [...halves].flatMap(([name, stored]) => {
+  const problems = [...halves].flatMap(([name, { source: stored, shape }]) => {
     const layer = layers.get(layerOf(name));
     if (!layer) return [`${stored}: the model has no layer ${layerOf(name)} that takes one`];
     const [out, into] = layer.weight.shape;
     const isA = name.endsWith("A.weight");
     const other = name.replace(/[AB]\.weight$/, isA ? "B.weight" : "A.weight");
-    const { shape } = checkpoint.info(stored);
     const expected = isA ? [rank, into] : [out, rank];
     return [
       ...(halves.has(other) ? [] : [`${stored}: its other half, ${other}, is missing`]),

@@ -14,6 +14,8 @@ export interface Heads {
 export interface NamedTensor extends TensorInfo {
   /** Its name in the file. */
   source: string;
+  /** The heads whose rows `read` puts in another order; none where they stay. */
+  turned?: keyof Heads;
   /** Its numbers in Hugging Face's order; heads are needed where the file keeps rotary pairs as neighbours. */
   read(heads: Heads): HostTensor;
 }
@@ -26,10 +28,8 @@ const wrapper = /^(module\.|_orig_mod\.)+/;
 /** The shared expert of MiniMind's early models of experts, which is not one of a list. */
 const oneShared = /(\.mlp\.shared_experts)\.(?!\d)/;
 
-type Rules = readonly (readonly [RegExp, string])[];
-
 /** MiniMind up to the first models of its second series: Meta's names of Llama. */
-const meta: Rules = [
+const meta: readonly (readonly [RegExp, string])[] = [
   [/^tok_embeddings\./, "model.embed_tokens."],
   [/^norm\./, "model.norm."],
   [/^output\./, "lm_head."],
@@ -70,27 +70,34 @@ export function namedTensors(checkpoint: Checkpoint): Map<string, NamedTensor> {
   const named = new Map<string, NamedTensor>();
   for (const source of checkpoint.names()) {
     if (computed.test(source)) continue;
-    const plain = source.replace(wrapper, "");
-    const name = (isMeta ? rename(plain, meta) : plain).replace(oneShared, "$1.0.");
-    const read = (heads: Heads) => {
-      const tensor = checkpoint.get(source);
-      return isMeta ? inHalves(name, tensor, heads) : tensor;
-    };
-    named.set(name, { ...checkpoint.info(source), source, read });
+    const name = ourName(unwrapped(source), isMeta);
+    named.set(name, namedTensor(checkpoint, source, name, isMeta));
   }
   return named;
 }
 
-function rename(name: string, rules: Rules): string {
-  const rule = rules.find(([pattern]) => pattern.test(name));
-  return rule ? name.replace(...rule) : name;
+/** A name without what wrappers of PyTorch put before it. */
+export const unwrapped = (name: string): string => name.replace(wrapper, "");
+
+/**
+ * Hugging Face's name for one of MiniMind's; those that nobody knows stay as they are.
+ * @param isMeta whether it is one of MiniMind's first, which are Meta's
+ */
+export function ourName(name: string, isMeta: boolean): string {
+  const rule = isMeta ? meta.find(([pattern]) => pattern.test(name)) : undefined;
+  return (rule ? name.replace(...rule) : name).replace(oneShared, "$1.0.");
 }
 
-/** Queries and keys, whose channels the rotary embedding turns, by halves; others as they are. */
-function inHalves(name: string, tensor: HostTensor, heads: Heads): HostTensor {
-  const kind = /\.self_attn\.([qk])_proj\.(weight|bias)$/.exec(name)?.[1];
-  if (!kind) return tensor;
-  return neighboursToHalves(tensor, kind === "q" ? heads.num_attention_heads : heads.num_key_value_heads);
+/** @param paired whether the file keeps rotary pairs as neighbours: queries and keys are then read by halves */
+export function namedTensor(checkpoint: Checkpoint, source: string, name: string, paired: boolean): NamedTensor {
+  // Of an adapter's two factors, B · A, it is B that has the product's rows.
+  const [, kind] = (paired && /\.self_attn\.([qk])_proj\.(weight|bias|lora_B\.weight)$/.exec(name)) || [];
+  const turned = kind && (kind === "q" ? "num_attention_heads" : "num_key_value_heads");
+  const read = (heads: Heads) => {
+    const tensor = checkpoint.get(source);
+    return turned ? neighboursToHalves(tensor, heads[turned]) : tensor;
+  };
+  return { ...checkpoint.info(source), source, ...(turned && { turned }), read };
 }
 
 export function isGguf(checkpoint: Checkpoint): checkpoint is GgufCheckpoint {
@@ -117,8 +124,7 @@ function ggufTensors(file: GgufCheckpoint): Map<string, NamedTensor> {
       const outside = swapPrefix(source, ggufNames.outside);
       const layer = inner === undefined ? undefined : swapPrefix(inner, ggufNames.layer);
       const name = outside ?? (layer === undefined ? source : `model.layers.${block}.${layer}`);
-      const read = (heads: Heads) => (paired ? inHalves(name, file.get(source), heads) : file.get(source));
-      named.set(name, { ...info, source, read });
+      named.set(name, namedTensor(file, source, name, paired));
     }
   }
   return named;

@@ -2,7 +2,7 @@
 import type { Checkpoint } from "../checkpoint/source.ts";
 import { sameShape } from "../tensor/shape.ts";
 import { type ModelConfig, ModelConfigError } from "./config.ts";
-import type { NamedTensor } from "./names.ts";
+import type { Heads, NamedTensor } from "./names.ts";
 
 /** The shape of every parameter that a model of these sizes has, by name. A tied output layer has none. */
 export function parameterShapes(config: ModelConfig): Map<string, number[]> {
@@ -79,8 +79,8 @@ export function inferSizes(
     return value;
   };
   const headDim = tensors.get(`${layer}self_attn.q_norm.weight`)?.shape[0];
-  const heads = given.num_attention_heads ?? (headDim ? q / headDim : headsByShare(path, q / k));
-  if (!headDim) assume("num_attention_heads", heads);
+  const heads = given.num_attention_heads ?? (headDim ? q / headDim : headsByShare(path, q / k, given));
+  if (!headDim && !given.num_key_value_heads) assume("num_attention_heads", heads);
   const head_dim = given.head_dim ?? headDim ?? q / heads;
   const first = !headDim && q / k === 2;
   return {
@@ -101,9 +101,13 @@ export function inferSizes(
   };
 }
 
-/** Query heads of MiniMind's models without norms of queries, by how many share a key. */
-function headsByShare(path: string, share: number): number {
-  const heads = ({ 4: 8, 2: 16 } as Record<number, number>)[share];
+/**
+ * Query heads by how many share a key: as many as the heads of keys that are given ask for, else those of MiniMind's models without norms
+ * of queries.
+ * @throws ModelConfigError where neither tells them
+ */
+export function headsByShare(path: string, share: number, { num_key_value_heads: keys }: Partial<Heads>): number {
+  const heads = keys ? keys * share : ({ 4: 8, 2: 16 } as Record<number, number>)[share];
   if (heads) return heads;
   throw new ModelConfigError(
     `${path}: there is no config.json, and shapes do not tell how many heads; give model.num_attention_heads`,
