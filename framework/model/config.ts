@@ -145,9 +145,16 @@ function ropeScaling(given: Record<string, unknown>): RopeScaling {
   const type = given.type ?? given.rope_type;
   if (type !== "yarn")
     throw new ModelConfigError(`model config: rope_scaling ${JSON.stringify(type)} is not supported, expected "yarn"`);
-  const number = (key: string, otherwise: number) => Number(given[key] ?? otherwise);
-  const factor = number("factor", 16);
-  return {
+  const number = (key: string, otherwise: number, least = 0) => {
+    const value = Number(given[key] ?? otherwise);
+    if (value >= least && value > 0 && value < Infinity) return value;
+    const range = least ? `of ${least} or more` : "above 0";
+    throw new ModelConfigError(
+      `model config: rope_scaling.${key} is ${JSON.stringify(given[key])}, expected a number ${range}`,
+    );
+  };
+  const factor = number("factor", 16, 1);
+  const scaling: RopeScaling = {
     type: "yarn",
     factor,
     original_max_position_embeddings: number("original_max_position_embeddings", 2048),
@@ -155,6 +162,11 @@ function ropeScaling(given: Record<string, unknown>): RopeScaling {
     beta_slow: number("beta_slow", 1),
     attention_factor: number("attention_factor", 0.1 * Math.log(factor) + 1),
   };
+  const { beta_fast, beta_slow } = scaling;
+  if (beta_fast > beta_slow) return scaling;
+  throw new ModelConfigError(
+    `model config: rope_scaling.beta_fast ${beta_fast} is not above beta_slow ${beta_slow}: the pairs that turn faster stay as they are`,
+  );
 }
 
 function check(config: ModelConfig): void {

@@ -225,6 +225,9 @@ test("sizes that no config tells are MiniMind's, and said", async () => {
     rope_theta: 1e4,
   });
   await expect(inferred(48, 16)).rejects.toThrow("shapes do not tell how many heads; give model.num_attention_heads");
+  const told = openWeights(join(home, "48-16.pth"), { infer: true, config: { num_key_value_heads: 2 } });
+  expect(told.config).toMatchObject({ num_attention_heads: 6, num_key_value_heads: 2, head_dim: 8 });
+  expect(told.assumed.join()).not.toContain("heads");
 });
 
 test("models of other kinds are refused by name", async () => {
@@ -239,6 +242,10 @@ test("models of other kinds are refused by name", async () => {
   refused({ hidden_act: "gelu" }).toThrow('hidden_act is "gelu", which is not supported');
   refused({ attention_bias: true }).toThrow("attention_bias is true, which is not supported");
   refused({ rope_scaling: { rope_type: "llama3", factor: 8 } }).toThrow('rope_scaling "llama3" is not supported');
+  const yarn = (change: object) => refused({ rope_scaling: { rope_type: "yarn", ...change } });
+  yarn({ factor: 0.5 }).toThrow("rope_scaling.factor is 0.5, expected a number of 1 or more");
+  yarn({ factor: "long" }).toThrow('rope_scaling.factor is "long", expected a number of 1 or more');
+  yarn({ beta_fast: 1, beta_slow: 32 }).toThrow("rope_scaling.beta_fast 1 is not above beta_slow 32");
   writeFileSync(file, JSON.stringify({ ...config, num_hidden_layers: 1, intermediate_size: 96 }));
   expect(openWeights(folder).problems).toEqual([
     "model.layers.0.mlp.gate_proj.weight is [64, 32], the config asks for [96, 32]",
@@ -268,10 +275,11 @@ test("a number that F16 does not hold is named", async () => {
 
 const reference = join(import.meta.dir, "../../../shared/reference");
 describe.skipIf(!existsSync(reference))("PyTorch's models", () => {
-  for (const name of ["dense", "moe", "lora"])
+  for (const name of ["dense", "moe", "lora", "yarn"])
     test(`${name}: sizes are told by shapes, and the logits stay PyTorch's through GGUF in F16`, async () => {
       const ref = JSON.parse(readFileSync(join(reference, `${name}.json`), "utf8"));
-      const weights = openWeights(join(reference, `${name}.pth`), { infer: true });
+      const { rope_scaling } = ref.config; // which no shape tells
+      const weights = openWeights(join(reference, `${name}.pth`), { infer: true, config: { rope_scaling } });
       const { max_position_embeddings, router_aux_loss_coef, ...told } = ref.config;
       expect(weights.config).toMatchObject(told);
       const gguf = await there(planGguf(weights, "F16", tokenizer), `${name}.gguf`);
