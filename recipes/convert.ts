@@ -8,7 +8,7 @@ import { basename, dirname, join, relative, resolve } from "node:path";
 import process from "node:process";
 import { FileError, megabytes } from "../framework/checkpoint/file.ts";
 import { loadTokenizer, type Tokenizer } from "../framework/index.ts";
-import type { ModelConfig } from "../framework/model/config.ts";
+import type { ModelConfig, RopeScaling } from "../framework/model/config.ts";
 import { isAdapter, planAdapterPth, planPeft } from "../framework/model/exportAdapter.ts";
 import { planGguf } from "../framework/model/exportGguf.ts";
 import { planHuggingFace, planPth } from "../framework/model/exportHf.ts";
@@ -19,6 +19,7 @@ import { ConfigError, configure, key, main, progressBar } from "../framework/run
 import { tokenizerFromGguf } from "../framework/text/gguf.ts";
 
 const size = (help: string) => key(null, help, { type: "number", min: 0 });
+const whole = (help: string) => key(null, help, { type: "number", min: 1, whole: true });
 
 const schema = {
   from: key(
@@ -34,11 +35,23 @@ const schema = {
   "dry-run": key(false, "list the tensors and what would not fit, write nothing"),
   overwrite: key(false, "replace what an earlier conversion wrote"),
   model: {
-    num_attention_heads: size("query heads, where a file without config.json does not tell; null: as MiniMind has it"),
+    num_attention_heads: whole("query heads, where a file without config.json does not tell; null: as MiniMind has it"),
+    num_key_value_heads: whole("the same for heads of keys and values"),
     rms_norm_eps: size("the same for the norms' epsilon"),
     rope_theta: size("the same for the base of the rotary angles"),
     max_position_embeddings: size("the same for the longest sequence"),
     num_experts_per_tok: size("the same for experts that a token goes through"),
+    rope_scaling: {
+      rope_type: key(null, "how the rotary angles were scaled; null: as the config has it, else not at all", {
+        type: "text",
+        choices: ["yarn"],
+      }),
+      factor: key(null, "yarn: times that texts grew longer; null: 16, as MiniMind has it", { type: "number", min: 1 }),
+      original_max_position_embeddings: whole("yarn: the longest sequence before that; null: 2048"),
+      beta_fast: size("yarn: pairs that turn more often in it stay as they are; null: 32"),
+      beta_slow: size("yarn: pairs that turn less often are slowed by the whole factor; null: 1"),
+      attention_factor: size("yarn: what cos and sin are multiplied by; null: 1"),
+    },
   },
 };
 
@@ -59,7 +72,7 @@ await main(async () => {
   });
   const { from, to, overwrite } = config;
   const out = config.out || outName(from, to);
-  const plan = isAdapter(from) ? adapterPlan(from, to, config.dtype) : modelPlan(config);
+  const plan = isAdapter(from) ? adapterPlan(config) : modelPlan(config);
   for (const note of plan.notes) console.log(`note: ${note}`);
   if (config["dry-run"]) return dryRun(plan, out);
   expectFree(from, out, overwrite);
@@ -85,8 +98,9 @@ function outName(from: string, to: Config["to"]): string {
 function modelPlan(config: Config): ExportPlan {
   const { from, to } = config;
   if (to === "peft") throw new ConfigError(`--to peft: ${from} holds a whole model, peft is for LoRA adapters`);
-  const given = Object.fromEntries(Object.entries(config.model).filter(([, value]) => value !== null));
-  const weights = openWeights(from, { config: given as Partial<ModelConfig>, infer: true });
+  const given = givenSizes(config);
+  const weights = openWeights(from, { config: given, infer: true });
+  if (given.rope_scaling) expectScaled(weights.config);
   if (weights.assumed.length)
     console.log(`no config.json: assumed ${weights.assumed.join(", ")} (--model.… sets them)`);
   if (config["dry-run"]) for (const problem of weights.problems) console.log(`does not fit: ${problem}`);
@@ -96,6 +110,29 @@ function modelPlan(config: Config): ExportPlan {
   if (to === "gguf") return planGguf(weights, config.dtype === "auto" ? "F16" : config.dtype, tokenizer!);
   const dtype = floatDType(config, to === "pth" ? "F16" : weights.info("model.embed_tokens.weight").dtype);
   return to === "pth" ? planPth(weights, dtype) : planHuggingFace(weights, dtype, tokenizer);
+}
+
+/** What the command line says of the model. */
+function givenSizes({ model: { rope_scaling, ...sizes } }: Config): Partial<ModelConfig> {
+  const said = (group: object) => Object.entries(group).filter(([, value]) => value !== null);
+  const given: Partial<ModelConfig> = Object.fromEntries(said(sizes));
+  const scaling = said(rope_scaling);
+  if (scaling.length === 0) return given;
+  if (rope_scaling.rope_type === null)
+    throw new ConfigError(
+      `--model.rope_scaling.${scaling[0]![0]}: says how much, but not how; give --model.rope_scaling.rope_type yarn too`,
+    );
+  // What is left out is MiniMind's; other projects' attention factor would follow from the factor.
+  return { ...given, rope_scaling: { attention_factor: 1, ...Object.fromEntries(scaling) } as RopeScaling };
+}
+
+/** @throws ConfigError where scaling would be without effect */
+function expectScaled({ rope_scaling, max_position_embeddings: longest }: ModelConfig): void {
+  const { original_max_position_embeddings: original } = rope_scaling!;
+  if (original < longest) return;
+  throw new ConfigError(
+    `--model.rope_scaling.original_max_position_embeddings: is ${original}, expected less than max_position_embeddings, ${longest}, up to which angles are scaled`,
+  );
 }
 
 /** What cannot be had stops a conversion; where tensors are only to be listed, it is told. */
@@ -110,9 +147,10 @@ function orTold<T>({ to, "dry-run": dry }: Config, find: () => T): T | undefined
   }
 }
 
-function adapterPlan(from: string, to: Config["to"], dtype: Config["dtype"]): ExportPlan {
-  if (to === "peft") return planPeft(from, floatDType({ to, dtype }, "F32"));
-  if (to === "pth") return planAdapterPth(from, floatDType({ to, dtype }, "F16"));
+function adapterPlan(config: Config): ExportPlan {
+  const { from, to } = config;
+  if (to === "peft") return planPeft(from, floatDType(config, "F32"), givenSizes(config));
+  if (to === "pth") return planAdapterPth(from, floatDType(config, "F16"), givenSizes(config));
   throw new ConfigError(
     `--to ${to}: ${from} is a LoRA adapter; merge it into its model first: bun recipes/lora.ts --resume ${from} --merge out/merged`,
   );

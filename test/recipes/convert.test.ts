@@ -8,7 +8,9 @@ import { writePth } from "../../framework/checkpoint/pthWrite.ts";
 import { writeSafetensors } from "../../framework/checkpoint/safetensors.ts";
 import { modelConfig } from "../../framework/model/config.ts";
 import { huggingFaceConfig } from "../../framework/model/load.ts";
+import { neighboursToHalves } from "../../framework/model/rows.ts";
 import { parameterShapes } from "../../framework/model/sizes.ts";
+import { openWeights } from "../../framework/model/weights.ts";
 import { sizeOf } from "../../framework/tensor/shape.ts";
 import { loadTokenizer, trainTokenizer } from "../../framework/text/tokenizer.ts";
 import { noise } from "../kernels/launch.ts";
@@ -127,6 +129,73 @@ test("MiniMind's adapter becomes PEFT's and comes back; alpha goes into B", asyn
   const merged = await convert("--from", at("adapter"), "--to", "gguf");
   expect(merged.text).toContain("is a LoRA adapter; merge it into its model first");
   expect(merged.code).toBe(2);
+});
+
+test("an adapter under MiniMind's first names is told its heads, or MiniMind's are assumed and said", async () => {
+  const layer = "layers.0.attention.wq.lora";
+  const pair = { A: fromFloat32(random(64, 3), [2, 32]), B: fromFloat32(random(64, 4), [32, 2]) };
+  await writePth(at("first.pth"), new Map(Object.entries(pair).map(([half, t]) => [`${layer}.${half}.weight`, t])));
+  const args = ["--from", at("first.pth"), "--to", "peft"];
+  const assumed = await convert(...args, "--dry-run");
+  expect(assumed.text).toContain(
+    "note: num_attention_heads 8 is assumed, as MiniMind has it; --model.num_attention_heads sets it",
+  );
+  expect(assumed.text).toMatch(
+    /wq\.lora\.B\.weight +base_model\.model\.model\.layers\.0\.self_attn\.q_proj\.lora_B\.weight/,
+  );
+  const told = await convert(...args, "--out", at("first"), "--model.num_attention_heads", "2");
+  expect(told.text).not.toContain("assumed");
+  expect(told.code).toBe(0);
+  const b = openCheckpoint(at("first")).get("base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight");
+  expect(b).toEqual(neighboursToHalves(pair.B, 2));
+  const wrong = await convert(...args, "--out", at("wrong"), "--model.num_attention_heads", "3");
+  expect(wrong.text).toContain(`${layer}.B.weight is [32, 2]: its rows are not those of 3 heads`);
+  expect(wrong.code).toBe(1);
+  expect(existsSync(at("wrong"))).toBe(false);
+});
+
+describe("a .pth whose rotary angles were scaled", () => {
+  const scaling = (flags: Record<string, string>) =>
+    Object.entries(flags).flatMap(([key, value]) => [`--model.rope_scaling.${key}`, value]);
+  const from = at("yarn.pth");
+  const args = ["--from", from, "--to", "hf", "--tokenizer", "none", "--out"];
+  const written = (name: string) => openWeights(at(name)).config.rope_scaling;
+
+  test("says so on the command line; the rest is MiniMind's", async () => {
+    await writePth(from, new Map(weights));
+    expect((await convert(...args, at("yarn"), ...scaling({ rope_type: "yarn" }))).code).toBe(0);
+    expect(written("yarn")).toEqual({
+      ...{ type: "yarn", factor: 16, original_max_position_embeddings: 2048 },
+      ...{ beta_fast: 32, beta_slow: 1, attention_factor: 1 },
+    });
+    const flags = scaling({ rope_type: "yarn", factor: "4", beta_fast: "16", attention_factor: "1.2" });
+    expect((await convert(...args, at("yarn-4"), ...flags)).code).toBe(0);
+    expect(written("yarn-4")).toMatchObject({ factor: 4, beta_fast: 16, beta_slow: 1, attention_factor: 1.2 });
+    expect((await convert(...args, at("unscaled"))).code).toBe(0);
+    expect(written("unscaled")).toBe(null);
+  });
+
+  const nonsense: [flags: Record<string, string>, message: string][] = [
+    [
+      { factor: "4" },
+      "--model.rope_scaling.factor: says how much, but not how; give --model.rope_scaling.rope_type yarn",
+    ],
+    [{ rope_type: "linear" }, '--model.rope_scaling.rope_type is "linear", expected one of yarn'],
+    [{ rope_type: "yarn", factor: "0.5" }, '--model.rope_scaling.factor is "0.5", expected a number, 1 or more'],
+    [{ rope_type: "yarn", beta_slow: "0" }, "rope_scaling.beta_slow is 0, expected a number above 0"],
+    [{ rope_type: "yarn", beta_fast: "1" }, "rope_scaling.beta_fast 1 is not above beta_slow 1"],
+    [
+      { rope_type: "yarn", original_max_position_embeddings: "32768" },
+      "original_max_position_embeddings: is 32768, expected less than max_position_embeddings, 32768",
+    ],
+  ];
+  for (const [flags, message] of nonsense)
+    test(`nonsense is refused: ${scaling(flags).join(" ")}`, async () => {
+      const { code, text } = await convert(...args, at("nonsense"), ...scaling(flags));
+      expect(text).toContain(message);
+      expect(code).toBeGreaterThan(0);
+      expect(existsSync(at("nonsense"))).toBe(false);
+    });
 });
 
 describe("what cannot be converted is refused in words", () => {
