@@ -18,7 +18,7 @@ export async function benchDecode(options: DecodeOptions, say: (line: string) =>
   const { preset, precision, streams, length, tokens } = options;
   manualSeed(1);
   const model = new CausalLM(presets[preset]);
-  model.model.precision = precision;
+  if (precision === "f16") model.half();
   const rows: Row[] = [];
   for (const count of streams) {
     await measure(model, count, length, Math.min(tokens, 8)); // compiles

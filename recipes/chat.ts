@@ -239,7 +239,7 @@ await main(async () => {
   });
   const run = config.run || newestChatRun();
   await init({ verbose: true });
-  const base = await openBase(run, { flag: "--run" });
+  const base = await openBase(run, { flag: "--run", precision: config.precision });
   const chat = new Chat(run, base, config);
   await chat.setAdapter(config.lora || "off");
   say(

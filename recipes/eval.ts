@@ -136,6 +136,7 @@ async function open(run: string, given: Mode | undefined, config: Options): Prom
   const base = await openBase(folder, {
     flag: config.compare.length ? "--compare" : "--run",
     chat: known?.chat ?? false,
+    precision: config.precision,
   });
   const mode = known ?? modeOf(base.tokenizer.chatTemplate === undefined ? "pretrain" : "sft");
   const chatOnly = (["history", "system", "thinking"] as const).find((name) => config[name]);

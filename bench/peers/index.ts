@@ -28,7 +28,7 @@ export function refuse({ peers: names, sizes }: CompareOptions): string | undefi
   if (name !== undefined) return `bench --peers: "${name}" is none of ${known.join(", ")}`;
   const size = sizes.find((given) => !tasks.includes(given) && !isSize(given));
   if (size !== undefined) return `bench --sizes: "${size}" is none of S0, ${tasks.join(", ")}`;
-  const needed = names.length === 0 || names.some((given) => given !== "ours");
+  const needed = names.length === 0 || names.some((given) => !given.startsWith("ours"));
   if (needed && !existsSync(join(import.meta.dirname, "node_modules")))
     return "bench --peers: the peers are not installed; run: bun install --cwd bench/peers";
   return undefined;
@@ -42,7 +42,7 @@ export async function compare(options: CompareOptions, say: (line: string) => vo
   for (const task of options.sizes.length ? options.sizes : tasks) {
     say(workOf(task).text);
     const reports: [name: string, report: Report | string][] = [];
-    for (const name of names) {
+    for (const name of names.filter((given) => [undefined, task].includes(peers[given].task))) {
       const report = await runPeer(name, task, options.budget);
       const found = typeof report === "string" ? undefined : report.adapter;
       if (found !== undefined && found !== adapter) say(`on ${found}`);

@@ -3,7 +3,7 @@ import { attentionSize, type Parameter, type StepData } from "./data.ts";
 import { type Peer, training } from "./peer.ts";
 
 /** MicroMind as a script outside of it would use it. */
-export function ours(): Peer {
+export function ours({ precision = "f32" }: { precision?: optim.Precision } = {}): Peer {
   return {
     trainer(data) {
       const model = modelOf(data);
@@ -49,6 +49,7 @@ export function ours(): Peer {
     },
     decoder(data) {
       const model = modelOf(data);
+      if (precision === "f16") model.half();
       return async (first, count) => {
         const tokens: number[] = [];
         for await (const id of model.generate([first], { maxNewTokens: count, temperature: 0 })) tokens.push(id);

@@ -24,12 +24,20 @@ export interface Peer {
 interface Entry {
   library: string;
   backend: "webgpu" | "wasm";
+  /** The only task that it is for. */
+  task?: string;
   open(): Promise<Peer>;
 }
 
 /** By the name that `--peers` takes. Each is imported where it runs: a process of its own. */
 export const peers: Record<string, Entry> = {
   ours: { library: "MicroMind", backend: "webgpu", open: async () => (await import("./ours.ts")).ours() },
+  "ours-f16": {
+    library: "MicroMind, f16",
+    backend: "webgpu",
+    task: "decode",
+    open: async () => (await import("./ours.ts")).ours({ precision: "f16" }),
+  },
   "jax-webgpu": { library: "jax-js", backend: "webgpu", open: async () => (await import("./jax.ts")).jax("webgpu") },
   "jax-wasm": { library: "jax-js", backend: "wasm", open: async () => (await import("./jax.ts")).jax("wasm") },
   "tfjs-webgpu": {

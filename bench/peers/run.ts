@@ -20,7 +20,7 @@ function measure(peer: Peer, task: string, budget: number, counts: Counts | unde
 if (import.meta.main) {
   const [name, task, budget] = process.argv.slice(2);
   const { backend, open } = peers[name];
-  const shared = backend === "webgpu" ? await sharedDevice(name === "ours") : undefined;
+  const shared = backend === "webgpu" ? await sharedDevice(name.startsWith("ours")) : undefined;
   const peer = await open();
   const measured = await measure(peer, task, Number(budget), shared?.counts);
   if (shared) await checkDevice();

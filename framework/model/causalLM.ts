@@ -1,11 +1,12 @@
 import { isRecording, noGrad } from "../autograd/graph.ts";
 import { op } from "../autograd/op.ts";
-import { MicroMindError, ShapeError } from "../device/errors.ts";
+import { DeviceError, MicroMindError, ShapeError } from "../device/errors.ts";
 import { Linear, Module, type Placement } from "../nn/index.ts";
 import { documentSpans } from "../ops/attention.ts";
-import { linear } from "../ops/linear.ts";
+import { plainLinear } from "../ops/decodeLinear.ts";
 import { linearCrossEntropy } from "../ops/linearCrossEntropy.ts";
 import { linearLogProbs } from "../ops/linearLogProbs.ts";
+import { gpu } from "../tensor/engine.ts";
 import { scope, unscoped } from "../tensor/scope.ts";
 import { showShape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
@@ -80,7 +81,7 @@ export class CausalLM extends Module {
 
   /** Logits [..., V] of hidden states [..., hidden]. */
   logits(h: Tensor): Tensor {
-    return linear(h, this.head);
+    return plainLinear(h, this.head);
   }
 
   /** Logits [B, V] of each row's last token, the only ones that generation needs. */
@@ -173,6 +174,17 @@ export class CausalLM extends Module {
     this.growTable(most);
     const table = unscoped(() => this.table.alias()); // its own handle: the model's may be replaced by a longer one
     return new KVCache(this.config, { batch, capacity: most, dtype: this.model.precision, table });
+  }
+
+  /**
+   * For inference: from here on activations, caches and copies of the weights are f16, sums and norms f32. The weights stay as they are, and
+   * what changes them must change their copies (`weight.half`). Frozen by it; training in f16 is the optimizer's affair.
+   * @throws DeviceError where the adapter has no f16
+   */
+  half(): this {
+    if (!gpu().target.f16) throw new DeviceError(`half: ${gpu().name} has no f16; stay with f32`);
+    this.model.precision = "f16";
+    return this.freeze({ halves: true });
   }
 
   override dispose(): void {

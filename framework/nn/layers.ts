@@ -1,6 +1,6 @@
 import { dropout, swiglu } from "../ops/activation.ts";
 import { ones, rand, randn, zeros } from "../ops/create.ts";
-import { gatedLinear, normedLinear } from "../ops/decodeLinear.ts";
+import { gatedLinear, normedLinear, plainLinear } from "../ops/decodeLinear.ts";
 import { embedding } from "../ops/gather.ts";
 import { linear, packedLinear } from "../ops/linear.ts";
 import { layerNorm, rmsNorm } from "../ops/norm.ts";
@@ -56,7 +56,8 @@ export class Linear extends Module {
 
   /** `residual` [..., out] is added in the same launch. */
   forward(x: Tensor, residual?: Tensor): Tensor {
-    return addLowRank(linear(x, this.weight, this.bias, residual), x, [this]);
+    const y = this.bias ? linear(x, this.weight, this.bias, residual) : plainLinear(x, this.weight, residual);
+    return addLowRank(y, x, [this]);
   }
 }
 

@@ -1,4 +1,4 @@
-import { decodeLinear } from "../../kernels/decodeLinear.ts";
+import { type DecodeLinearShape, decodeLinear } from "../../kernels/decodeLinear.ts";
 import { isRecording } from "../autograd/graph.ts";
 import { gpu } from "../tensor/engine.ts";
 import { Tensor } from "../tensor/tensor.ts";
@@ -19,9 +19,23 @@ export interface Norm {
  * @returns       [..., out₁ + out₂ + …], x's dtype
  */
 export function normedLinear(x: Tensor, { weight, eps }: Norm, weights: readonly Tensor[]): Tensor {
-  const joined = fewRows(x, x.dim(-1)) ? Tensor.join(weights.map((w) => readAs(w, x.dtype))) : undefined;
+  const read = weights.map((w) => readAs(w, x.dtype));
+  const joined = fewRows(x, read[0]) ? Tensor.join(read) : undefined;
   const y = joined && launch("norm", x, joined, { gain: weight, eps });
   return y ?? packedLinear(rmsNorm(x, weight, { eps }), weights);
+}
+
+/**
+ * linear(x, weight) + residual: where decoding reads f16 weights, by the kernel that takes two of them in one load.
+ * @param x        [..., in]
+ * @param weight   [out, in]
+ * @param residual [..., out]
+ * @returns        [..., out], x's dtype
+ */
+export function plainLinear(x: Tensor, weight: Tensor, residual?: Tensor): Tensor {
+  const read = readAs(weight, x.dtype);
+  const y = read.dtype === "f16" && fewRows(x, read) ? launch("none", x, read, { residual }) : undefined;
+  return y ?? linear(x, weight, undefined, residual);
 }
 
 /**
@@ -32,25 +46,28 @@ export function normedLinear(x: Tensor, { weight, eps }: Norm, weights: readonly
  * @returns        [..., out], x's dtype
  */
 export function gatedLinear(x: Tensor, weight: Tensor, residual?: Tensor): Tensor {
-  const y = fewRows(x, x.dim(-1)) ? launch("swiglu", x, readAs(weight, x.dtype), { residual }) : undefined;
+  const read = readAs(weight, x.dtype);
+  const y = fewRows(x, read) ? launch("swiglu", x, read, { residual }) : undefined;
   return y ?? linear(swiglu(x), weight, undefined, residual);
 }
 
-/** A CPU gains by it for one row, whose product waits for memory anyway; a GPU for as many as a lane has registers for. */
-function fewRows(x: Tensor, columns: number): boolean {
-  const rows = columns ? x.size / columns : 0;
-  return !isRecording() && rows > 0 && rows <= (gpu().target.class === "software" ? 1 : 8);
+/** A CPU gains by it for one row, whose product waits for memory anyway, and for two of f16; a GPU for as many as a lane has registers for. */
+function fewRows(x: Tensor, { dtype }: Tensor): boolean {
+  const rows = x.dim(-1) ? x.size / x.dim(-1) : 0;
+  const most = gpu().target.class === "software" ? (dtype === "f16" ? 2 : 1) : 8;
+  return !isRecording() && rows > 0 && rows <= most;
 }
 
 /** Nothing where the kernel does not take these sizes. */
 function launch(
-  prologue: "norm" | "swiglu",
+  prologue: DecodeLinearShape["prologue"],
   x: Tensor,
   weight: Tensor,
   { gain, eps = 0, residual }: { gain?: Tensor; eps?: number; residual?: Tensor },
 ): Tensor | undefined {
   const [n, k] = weight.shape;
-  const fits = n % 4 === 0 && k % 4 === 0 && x.dim(-1) === (prologue === "norm" ? k : 2 * k);
+  const whole = n % 4 === 0 && k % (weight.dtype === "f16" ? 8 : 4) === 0;
+  const fits = whole && x.dim(-1) === (prologue === "swiglu" ? 2 * k : k);
   if (!fits || (residual && residual.dtype !== x.dtype)) return undefined;
   const m = x.size / x.dim(-1);
   const y = Tensor.empty([...x.shape.slice(0, -1), n], x.dtype, "decodeLinear");

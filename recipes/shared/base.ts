@@ -4,7 +4,14 @@ import { existsSync, realpathSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { openCheckpoint } from "../../framework/checkpoint/load.ts";
 import { FileSource } from "../../framework/checkpoint/source.ts";
-import { type CausalLM, loadModel, loadTokenizer, MicroMindError, type Tokenizer } from "../../framework/index.ts";
+import {
+  type CausalLM,
+  loadModel,
+  loadTokenizer,
+  MicroMindError,
+  type optim,
+  type Tokenizer,
+} from "../../framework/index.ts";
 import { ConfigError } from "../../framework/run/index.ts";
 
 /** What a stage starts from is missing, or its parts do not fit each other. */
@@ -22,10 +29,19 @@ const recipes = ["pretrain", "sft", "dpo", "distill", "reason", "lora"];
  * Model and tokenizer of a run folder or a Hugging Face folder.
  * @param flag   the flag that names the folder, for errors
  * @param seqLen tokens of the rows that it is to be trained on
+ * @param precision that it is to answer in; one that is to be trained gets its own from its optimizer
  * @throws BaseError where there is no model, and how to make one; where the tokenizer has more ids than the model, or no chat template, or
  *   the model fewer positions than a row
  */
-export async function openBase(folder: string, { flag = "--from", chat = true, seqLen = 0 } = {}): Promise<Base> {
+export async function openBase(
+  folder: string,
+  {
+    flag = "--from",
+    chat = true,
+    seqLen = 0,
+    precision = "f32",
+  }: { flag?: string; chat?: boolean; seqLen?: number; precision?: optim.Precision } = {},
+): Promise<Base> {
   if (!existsSync(folder)) {
     const recipe = recipes.find((name) => name === basename(folder));
     const make = recipe ? `make it with: bun recipes/${recipe}.ts` : "name a run's folder, or a Hugging Face folder";
@@ -54,7 +70,7 @@ export async function openBase(folder: string, { flag = "--from", chat = true, s
           : seqLen > positions
             ? `its model has ${positions} positions (max_position_embeddings), too few for rows of ${seqLen} tokens; lower --data.seqLen`
             : undefined;
-  if (fault === undefined) return { model, tokenizer };
+  if (fault === undefined) return { model: precision === "f16" ? model.half() : model, tokenizer };
   model.dispose();
   throw new BaseError(`${flag}: ${folder}: ${fault}`);
 }

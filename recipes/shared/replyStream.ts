@@ -1,12 +1,12 @@
 /** One reply at a time, written out as it comes: what chat and eval share. */
 import { MicroMindError } from "../../framework/device/errors.ts";
-import type { CausalLM, Tokenizer } from "../../framework/index.ts";
+import { type CausalLM, optim, type Tokenizer } from "../../framework/index.ts";
 import type { KVCache } from "../../framework/model/cache.ts";
 import { count, key } from "../../framework/run/index.ts";
 import type { ChatMessage } from "../../framework/text/chat.ts";
 import { promptIds } from "./replies.ts";
 
-/** How tokens are drawn; keys of a recipe's config. */
+/** How replies are made; keys of a recipe's config. */
 export const samplingKeys = {
   maxNewTokens: count(128, "tokens of a reply at most"),
   temperature: key(0.7, "0 takes the likeliest token always", { min: 0 }),
@@ -14,15 +14,19 @@ export const samplingKeys = {
   topP: key(0.9, "draw among the likeliest that make up this share", { min: 0.01, max: 1 }),
   repetitionPenalty: key(1, "above 1 makes tokens that occurred less likely", { min: 0.01 }),
   seed: key(1, "of the draws", { whole: true, min: 0 }),
+  precision: key("f32", "f16: computes in half precision, faster where one reply is made at a time", {
+    choices: optim.precisions,
+  }),
 };
 
 export type Sampling = { [K in keyof typeof samplingKeys]: (typeof samplingKeys)[K]["default"] };
 
 /** Sampling in words, for a transcript. */
-export function samplingText({ maxNewTokens, temperature, topK, topP, repetitionPenalty, seed }: Sampling): string {
+export function samplingText(sampling: Sampling): string {
+  const { maxNewTokens, temperature, topK, topP, repetitionPenalty, seed, precision } = sampling;
   const penalty = repetitionPenalty === 1 ? "" : `, repetition penalty ${repetitionPenalty}`;
   const draws = temperature === 0 ? "greedy" : `temperature ${temperature}, topK ${topK}, topP ${topP}, seed ${seed}`;
-  return `${draws}${penalty}, at most ${maxNewTokens} tokens`;
+  return `${draws}${penalty}, at most ${maxNewTokens} tokens${precision === "f16" ? ", in f16" : ""}`;
 }
 
 export interface Reply {

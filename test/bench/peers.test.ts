@@ -40,7 +40,7 @@ test("names that are not known are refused with those that are", () => {
   const options = { peers: ["ours"], sizes: [], budget: 1 };
   expect(refuse(options)).toBeUndefined();
   expect(refuse({ ...options, peers: ["jax"] })).toBe(
-    'bench --peers: "jax" is none of ours, jax-webgpu, jax-wasm, tfjs-webgpu, tfjs-wasm',
+    'bench --peers: "jax" is none of ours, ours-f16, jax-webgpu, jax-wasm, tfjs-webgpu, tfjs-wasm',
   );
   expect(refuse({ ...options, sizes: ["S9"] })).toBe(
     'bench --sizes: "S9" is none of S0, S1, S2, S3, attention, decode',

@@ -2,7 +2,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { CausalLM } from "../../framework/model/causalLM.ts";
 import type { GenerateOptions } from "../../framework/model/generate.ts";
 import { manualSeed } from "../../framework/tensor/random.ts";
-import { collectGarbage, gpu, leftBehind } from "../ops/support.ts";
+import { collectGarbage, gpu, leftBehind, worst } from "../ops/support.ts";
 
 setDefaultTimeout(60_000); // on a fresh machine a pipeline takes seconds to compile
 
@@ -107,14 +107,37 @@ test("a single stream's step launches six a layer: norms and gating are part of 
   expect((at[29] - at[9]) / 20).toBeLessThanOrEqual(6 * sizes.num_hidden_layers + 4);
 });
 
-test.skipIf(!gpu.target.f16)("in f16 a batch is continued as each of it is alone", async () => {
-  const half = new CausalLM(sizes);
-  half.model.precision = "f16";
-  const options = { temperature: 0, maxNewTokens: 9 };
-  const together = await batch(prompts, options, half);
-  for (const [row, prompt] of prompts.entries())
-    expect(together[row]).toEqual((await batch([prompt], options, half))[0]);
-  half.dispose();
+describe.skipIf(!gpu.target.f16)("in f16", () => {
+  test("a batch is continued as each of it is alone, in as few launches, by weights as they now are", async () => {
+    const half = new CausalLM(sizes).half();
+    const options = { temperature: 0, maxNewTokens: 9 };
+    const together = await batch(prompts, options, half);
+    for (const [row, prompt] of prompts.entries())
+      expect(together[row]).toEqual((await batch([prompt], options, half))[0]);
+    const at: number[] = [];
+    for await (const _ of half.generate(prompts[0], { maxNewTokens: 40, readEvery: 10 })) at.push(gpu.stats.dispatches);
+    expect((at[29] - at[9]) / 20).toBeLessThanOrEqual(6 * sizes.num_hidden_layers + 4);
+
+    const entries = [...model.stateDict()].map(async ([name, p]) => [name, { shape: p.shape, data: await p.data() }]);
+    half.loadStateDict(new Map((await Promise.all(entries)) as never));
+    expect((await batch([prompts[0]], options, half))[0]).toEqual(await slowly(prompts[0], 9));
+    const logits = [model, half].map((lm) => lm.lastLogits([prompts[3]]));
+    const [exact, rounded] = await Promise.all(logits.map((l) => l.data()));
+    for (const l of logits) l.dispose();
+    expect(worst(rounded, exact)).toBeLessThan(2e-2);
+    half.dispose();
+  });
+});
+
+test("half refuses an adapter without f16", () => {
+  const { f16 } = gpu.target;
+  gpu.target.f16 = false;
+  try {
+    expect(() => model.half()).toThrow(/half: .* has no f16; stay with f32/);
+  } finally {
+    gpu.target.f16 = f16;
+  }
+  expect(model.model.precision).toBe("f32");
 });
 
 test("memory grows with the prompt by its cache alone", async () => {

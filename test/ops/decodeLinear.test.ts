@@ -2,14 +2,16 @@ import { expect, test } from "bun:test";
 import { noGrad } from "../../framework/autograd/graph.ts";
 import { adjoin } from "../../framework/nn/module.ts";
 import { swiglu } from "../../framework/ops/activation.ts";
-import { gatedLinear, normedLinear } from "../../framework/ops/decodeLinear.ts";
+import { gatedLinear, normedLinear, plainLinear } from "../../framework/ops/decodeLinear.ts";
 import { linear, packedLinear } from "../../framework/ops/linear.ts";
 import { rmsNorm } from "../../framework/ops/norm.ts";
+import { cast } from "../../framework/ops/pointwise.ts";
 import type { Tensor } from "../../framework/tensor/tensor.ts";
 import { gpu, input, worst } from "./support.ts";
 
 const norm = { weight: input([32], 3), eps: 1e-6 };
 const weights = adjoin([input([16, 32], 1), input([32, 32], 2)]);
+const half = (x: Tensor) => cast(x, "f16");
 const launches = (work: () => Tensor) => {
   const before = gpu.stats.dispatches;
   const y = noGrad(work);
@@ -25,6 +27,18 @@ test("a normalised row and a gated row are one launch each outside the graph, an
   const gated = launches(() => gatedLinear(pair, down, residual));
   expect(gated.count).toBe(1);
   expect(worst(await gated.y.data(), await linear(swiglu(pair), down, undefined, residual).data())).toBeLessThan(1e-5);
+});
+
+test.skipIf(!gpu.target.f16)("a row and its weights in f16 are one launch, and equal the op", async () => {
+  const weight = input([12, 32], 6);
+  const [x, residual] = [half(input([1, 1, 32], 4)), half(input([1, 1, 12], 7))];
+  expect(launches(() => plainLinear(input([1, 32], 4), weight)).y.dtype).toBe("f32");
+  const halves = half(weight);
+  const plain = launches(() => plainLinear(x, halves, residual));
+  expect(plain.count).toBe(1);
+  expect(worst(await plain.y.data(), await linear(x, halves, undefined, residual).data())).toBeLessThan(2e-3);
+  const odd = launches(() => plainLinear(half(input([1, 12], 4)), half(input([8, 12], 5))));
+  expect(worst(await odd.y.data(), await linear(input([1, 12], 4), input([8, 12], 5)).data())).toBeLessThan(5e-3);
 });
 
 test("within the graph, for many rows and for odd sizes they are the ops, with their gradients", async () => {

@@ -47,8 +47,7 @@ test(
       run,
       "--context",
       "512",
-      "--tools",
-      "tools.json",
+      ...["--tools", "tools.json", "--precision", "f16"],
     );
     expect(text).not.toContain("error");
     expect(text).not.toContain("\x1b");
@@ -66,6 +65,7 @@ test(
     const saved = readFileSync(join(place, "talk.md"), "utf8");
     expect(saved).toContain(`# Chat with ${run}`);
     expect(saved).toMatch(/## 1\. The fox\n\n> [\s\S]*tokens\/s.*; temperature 0\)/);
+    expect(saved).toContain("tokens, in f16");
     expect(saved).toContain("## 3. And now?\n\n> \\<think>");
   },
   LONG,
