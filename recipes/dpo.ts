@@ -207,9 +207,10 @@ await main(async () => {
     });
   }
 
-  /** The stage's loss, and figures beside it. */
+  /** The stage's loss, and figures beside it. In training a model of experts adds its balance loss. */
   function lossOf(set: "train" | "heldOut", batch: PreferenceBatch, options: LogProbsOptions = {}): Losses {
-    const policy = repliesOf(model, batch, options);
+    const balance: Tensor[] = [];
+    const policy = repliesOf(model, batch, set === "train" ? { ...options, balance } : options);
     const { labelSmoothing, gamma } = dpo;
     const { loss, rewards } =
       reference === undefined
@@ -217,7 +218,10 @@ await main(async () => {
         : dpo.loss === "ipo"
           ? ipoLoss(policy, reference.of(set, batch), { beta })
           : dpoLoss(policy, reference.of(set, batch), { beta, labelSmoothing });
-    return { loss, ...preferenceFigures(policy, rewards) };
+    const figures = preferenceFigures(policy, rewards);
+    if (balance.length === 0) return { loss, ...figures };
+    const auxLoss = model.auxLoss(balance, options);
+    return { loss: loss.add(auxLoss), auxLoss, ...figures };
   }
 
   /** The loss and its figures over held-out pairs. */

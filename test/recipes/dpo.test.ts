@@ -56,6 +56,21 @@ beforeAll(async () => {
 }, LONG);
 
 test(
+  "a model of experts keeps its balance loss",
+  async () => {
+    const sizes = ["--model.num_experts", "2", "--train.steps", "4", "--eval.every", "0"];
+    expect((await recipe("pretrain.ts", small("dpo-experts", ...sizes))).code).toBe(0);
+    const run = { from: join(home, "dpo-experts"), "train.steps": 1 };
+    expect((await recipe("dpo.ts", preferring("dpo-of-experts", run))).code).toBe(0);
+    const [before, after] = metrics("dpo-of-experts");
+    expect(before.valLoss).toBeCloseTo(Math.LN2, 4);
+    expect(after.auxLoss as number).toBeGreaterThan(1e-4);
+    expect((after.loss as number) - (after.auxLoss as number)).toBeCloseTo(Math.LN2, 4);
+  },
+  LONG,
+);
+
+test(
   "a run makes the chosen replies likelier than the rejected ones, on pairs that it never saw",
   async () => {
     const { code, text } = await recipe("dpo.ts", preferring("dpo"));
