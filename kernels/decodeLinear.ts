@@ -49,10 +49,11 @@ export const decodeLinear = kernel<DecodeLinearShape, DecodeLinearTuning>({
     { lanes: [4, 8, 16], shuffle: [1], columns: [1] },
   ],
   valid: (_, { lanes, shuffle }, target) => !shuffle || (target.subgroups && target.subgroupSize === lanes),
-  pick: ({ b }, target: Target) => {
+  pick: ({ b, prologue, few }, target: Target) => {
     const { subgroupSize: lanes } = target;
     if (target.class !== "software" || !target.subgroups || lanes < 8) return { lanes: 64, shuffle: 0, columns: 0 };
-    return { lanes, shuffle: 1, columns: b === "f16" ? 1 : 0 };
+    const dear = prologue === "swiglu" && few > 2; // to make A for every four columns again
+    return { lanes, shuffle: 1, columns: b === "f16" || dear ? 1 : 0 };
   },
   workgroups: (_, { lanes, columns }, { m, n }) => {
     const groups = m === 0 ? 0 : Math.ceil(n / (columns ? lanes : COLUMNS));
