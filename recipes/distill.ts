@@ -145,7 +145,7 @@ await main(async () => {
     tokensPerStep,
     evaluate,
     samples: questions.length > 0 ? () => replySamples({ model: student, tokenizer }, questions, shown) : undefined,
-    save: (step) => run.save(step, snapshot(student, optimizer, source), () => saveModel(student, run.dir)),
+    save: (step) => run.save(step, snapshot(student, optimizer, source), () => saveModel(student, run.dir, tokenizer)),
   });
   const feed = stepBatches(shards, rows, { done, accumulate: train.accumulate, worker: data.workers !== 0 });
   const taught = config.distill.alpha === 1 ? 0 : flopsPerToken(teacher.config) / 3; // forward only

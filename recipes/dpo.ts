@@ -174,7 +174,7 @@ await main(async () => {
     save(step) {
       const state = snapshot(model, optimizer, batches.key);
       const meta: Meta = { ...state.meta, reference: reference?.weights };
-      return run.save(step, { ...state, meta }, () => saveModel(model, run.dir));
+      return run.save(step, { ...state, meta }, () => saveModel(model, run.dir, tokenizer));
     },
   });
   for await (const { step, batch } of run.steps(partsOf, {

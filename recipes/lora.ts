@@ -176,7 +176,7 @@ await main(async () => {
   if (mergeInto && finished) {
     adapter.merge();
     tokenizer.save(mergeInto);
-    await saveModel(model, mergeInto);
+    await saveModel(model, mergeInto, tokenizer);
     run.print(`${mergeInto}: the model with the adapter in its weights`);
   }
   shards.close();

@@ -157,7 +157,7 @@ await main(async () => {
     tokensPerStep,
     evaluate,
     samples,
-    save: (step) => run.save(step, snapshot(model, optimizer, shards.key), () => saveModel(model, run.dir)),
+    save: (step) => run.save(step, snapshot(model, optimizer, shards.key), () => saveModel(model, run.dir, tokenizer)),
   });
   const feed = stepBatches(shards, rows, { done, accumulate: train.accumulate, worker: data.workers !== 0 });
   for await (const { step, batch } of run.steps(feed, {

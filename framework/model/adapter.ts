@@ -136,6 +136,14 @@ function isFolder(path: string): boolean {
   }
 }
 
+/** PEFT's settings with which an adapter is more than one pair of matrices for each layer. */
+const otherKinds = [
+  ...["use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "bias"],
+  ...["alora_invocation_tokens", "layer_replication"],
+];
+/** Beginnings that leave the model's own weights as they are; PiSSA's and OLoRA's take from them what the adapter holds. */
+const initials: unknown[] = [true, false, "gaussian", "orthogonal", "eva", "mica"];
+
 /** @throws AdapterError for kinds of adapters that would compute something else */
 export function checkKind(path: string, config: Record<string, unknown>): void {
   const where = join(path, CONFIG);
@@ -146,9 +154,9 @@ export function checkKind(path: string, config: Record<string, unknown>): void {
       throw new AdapterError(`${where}: ${key} is ${JSON.stringify(config[key])}, expected a number above 0`);
   const set = (value: unknown) =>
     typeof value === "object" ? Object.keys(value ?? {}).length > 0 : value && value !== "none";
-  for (const key of ["use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "bias"])
-    if (set(config[key]))
-      throw new AdapterError(`${where}: ${key} is ${JSON.stringify(config[key])}, which is not supported`);
+  const strange = initials.includes(config.init_lora_weights ?? true) ? undefined : "init_lora_weights";
+  const key = otherKinds.find((name) => set(config[name])) ?? strange;
+  if (key) throw new AdapterError(`${where}: ${key} is ${JSON.stringify(config[key])}, which is not supported`);
 }
 
 /** Refuses kinds of adapters that would compute something else, and those of another model. */

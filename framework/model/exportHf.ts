@@ -6,9 +6,11 @@ import { byteLength, type HostData } from "../checkpoint/host.ts";
 import { writePth } from "../checkpoint/pthWrite.ts";
 import type { TensorToWrite } from "../checkpoint/safetensors.ts";
 import { writeSafetensorsFolder } from "../checkpoint/shards.ts";
+import { readJsonObject } from "../checkpoint/source.ts";
+import { modelInputs } from "../text/config.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { type ExportPlan, type FloatDType, inDType, type PlannedTensor } from "./exportPlan.ts";
-import { huggingFaceConfig, isMiniMinds } from "./load.ts";
+import { configJson, huggingFaceConfig, isMiniMinds, tokenIds } from "./load.ts";
 import type { ModelWeights } from "./weights.ts";
 
 const torchNames = { F32: "float32", F16: "float16", BF16: "bfloat16" } as const;
@@ -27,7 +29,7 @@ export function planHuggingFace(weights: ModelWeights, dtype: FloatDType, tokeni
       replaceFolderAtomic(folder, async (to) => {
         const files = await writeSafetensorsFolder(to, toWrite(weights, dtype, onTensor));
         const json = (name: string, value: object) => {
-          writeFileAtomic(join(to, name), `${JSON.stringify(value, null, 2)}\n`);
+          writeFileAtomic(join(to, name), configJson(value));
           files.push(name);
         };
         const ids = tokenizer ? tokenIds(tokenizer) : {};
@@ -39,7 +41,8 @@ export function planHuggingFace(weights: ModelWeights, dtype: FloatDType, tokeni
         } else json("generation_config.json", { do_sample: true, ...ids });
         if (!tokenizer) return files;
         tokenizer.save(to);
-        files.push("tokenizer.json", "tokenizer_config.json");
+        files.push("tokenizer.json");
+        json("tokenizer_config.json", { ...modelInputs, ...readJsonObject(join(to, "tokenizer_config.json")) });
         json("special_tokens_map.json", specialTokens(tokenizer));
         return files;
       }),
@@ -84,11 +87,6 @@ function toWrite(
     return [name, { shape, dtype, data }];
   });
   return new Map(entries);
-}
-
-function tokenIds({ bosTokenId, eosTokenId, padTokenId }: Tokenizer): Record<string, number> {
-  const ids = { bos_token_id: bosTokenId, eos_token_id: eosTokenId, pad_token_id: padTokenId };
-  return Object.fromEntries(Object.entries(ids).flatMap(([key, id]) => (id === undefined ? [] : [[key, id]])));
 }
 
 function specialTokens({ bosToken, eosToken, padToken, unkToken }: Tokenizer): Record<string, string> {

@@ -8,20 +8,31 @@ type Sizes = Partial<ModelConfig> & Record<string, unknown>;
 /** Model types of Hugging Face that are read; MiniMind's own is Qwen3's or Llama's, which the tensors tell. */
 const known = ["qwen3", "qwen3_moe", "llama", "qwen2", "minimind"];
 
-/** Keys that change what a model computes, and the values that leave it as it is here. */
+/** Keys that change what a model computes, and the values, of a list each one, that leave it as it is here. */
 const mustBe: Record<string, readonly unknown[]> = {
   hidden_act: ["silu"],
   mlp_bias: [false],
   use_sliding_window: [false],
+  layer_types: ["full_attention"],
   partial_rotary_factor: [1],
   n_group: [1],
 };
 
+/** The same in what a config says of its rotary embedding. */
+const ropeMustBe: Record<string, readonly unknown[]> = {
+  rope_type: ["default", "yarn"],
+  partial_rotary_factor: [1],
+  truncate: [true],
+  ...{ mscale: [], mscale_all_dim: [] },
+  ...{ full_attention: [], sliding_attention: [] }, // embeddings that differ by layer
+};
+
 /** What Hugging Face's config classes take for keys that a file leaves out, where it is not what we take. */
 const otherwise: Json = { rope_theta: 10_000, tie_word_embeddings: false };
+const otherwiseMoe: Json = { ...otherwise, num_experts_per_tok: 8, norm_topk_prob: false };
 
 /**
- * A Hugging Face `config.json` as sizes of ours.
+ * A Hugging Face `config.json` as sizes of ours, in the words of version 4 of transformers or 5.
  * @throws ModelConfigError for a model of another kind, or a setting that would change what it computes
  */
 export function readConfig(path: string, json: Json): Sizes {
@@ -29,26 +40,55 @@ export function readConfig(path: string, json: Json): Sizes {
   if (type !== undefined && !known.includes(type as string))
     throw new ModelConfigError(`${path}: model_type is ${JSON.stringify(type)}, expected one of ${known.join(", ")}`);
   const bias = type === "qwen2" ? [true, false] : [false]; // Qwen2 has its biases whatever this says
-  for (const [key, values] of Object.entries({ ...mustBe, attention_bias: bias })) {
-    const value = json[key];
-    if (
-      value !== undefined &&
-      value !== null &&
-      !values.some((allowed) => JSON.stringify(allowed) === JSON.stringify(value))
-    )
-      throw new ModelConfigError(`${path}: ${key} is ${JSON.stringify(value)}, which is not supported`);
-  }
-  // Since version 5 transformers keeps all of the rotary embedding together.
-  const rope = (json.rope_parameters ?? {}) as Json;
+  expectOnly(path, json, { ...mustBe, attention_bias: bias });
+  const isMiniMinds = type === undefined || type === "minimind";
+  const { rope_parameters, num_local_experts, ...said } = withoutNulls(json);
+  // Since version 5 transformers keeps all of the rotary embedding together, and has another name for the number of experts.
+  const [ropeKey, rope] = said.rope_scaling
+    ? (["rope_scaling", said.rope_scaling] as const)
+    : (["rope_parameters", rope_parameters ?? {}] as const);
+  const { rope_theta, ...scaling } = withoutNulls(rope as Json);
   const sizes: Sizes = {
-    ...(type === undefined || type === "minimind" ? {} : otherwise),
-    ...(rope.rope_theta === undefined ? {} : { rope_theta: rope.rope_theta as number, rope_scaling: rope as never }),
-    ...json,
+    ...(isMiniMinds ? {} : type === "qwen3_moe" ? otherwiseMoe : otherwise),
+    ...(num_local_experts === undefined ? {} : { num_experts: num_local_experts as number }),
+    ...said,
+    ...(rope_theta === undefined ? {} : { rope_theta: rope_theta as number }),
   };
-  const scaling = (sizes.rope_scaling ?? {}) as Json;
-  if ((scaling.rope_type ?? scaling.type ?? "default") === "default") sizes.rope_scaling = null;
+  const longest = sizes.max_position_embeddings;
+  sizes.rope_scaling = readScaling(`${path}: ${ropeKey}`, scaling, isMiniMinds, longest) as typeof sizes.rope_scaling;
   return sizes;
 }
+
+/**
+ * YaRN's settings, with what is left out as Hugging Face has it, or MiniMind: its attention is not scaled, and nor are angles unless the
+ * model is for more positions than before.
+ */
+function readScaling(where: string, { type, ...given }: Json, isMiniMinds: boolean, longest?: number): Json | null {
+  const scaling: Json = { rope_type: type ?? "default", ...given };
+  expectOnly(where, scaling, ropeMustBe, ".");
+  if (scaling.rope_type === "default") return null;
+  if (isMiniMinds) {
+    const { original_max_position_embeddings: original = 2048, factor = 16 } = scaling;
+    const isLonger = longest === undefined || longest > (original as number);
+    return { attention_factor: 1, ...scaling, factor: isLonger ? factor : 1 };
+  }
+  if (scaling.factor === undefined) throw new ModelConfigError(`${where}.factor is missing, which yarn needs`);
+  return { original_max_position_embeddings: longest, ...scaling };
+}
+
+/** @throws ModelConfigError for the first key with a value that is not allowed */
+function expectOnly(where: string, json: Json, allowed: Record<string, readonly unknown[]>, join = ": "): void {
+  for (const [key, values] of Object.entries(allowed)) {
+    const value = json[key] ?? undefined;
+    const all = Array.isArray(value) ? value : [value];
+    if (value !== undefined && !all.every((each) => values.includes(each)))
+      throw new ModelConfigError(`${where}${join}${key} is ${JSON.stringify(value)}, which is not supported`);
+  }
+}
+
+/** Null is what transformers writes for a key that was not given. */
+const withoutNulls = (json: Json): Json =>
+  Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null));
 
 const architectures: Record<string, string> = { qwen3: "qwen3", qwen3moe: "qwen3_moe", llama: "llama", qwen2: "qwen2" };
 
@@ -104,7 +144,10 @@ function readYarn(
   return {
     type: "yarn",
     factor,
-    original_max_position_embeddings: number("original_context_length", 2048),
+    original_max_position_embeddings: number(
+      "original_context_length",
+      Number(values.get(`${architecture}.context_length`)),
+    ),
     beta_fast: number("yarn_beta_fast", 32),
     beta_slow: number("yarn_beta_slow", 1),
     attention_factor: tidy(number("attn_factor", 1) * yarnAttention(factor)),

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { FileError, writeFileAtomic } from "../checkpoint/file.ts";
 import { toFloat32 } from "../checkpoint/host.ts";
 import { writeSafetensors } from "../checkpoint/safetensors.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
 import { CausalLM } from "./causalLM.ts";
 import type { ModelConfig } from "./config.ts";
 import { expectFit, openWeights } from "./weights.ts";
@@ -71,11 +72,25 @@ export function huggingFaceConfig(config: ModelConfig): Record<string, unknown> 
   return dense;
 }
 
+/** Keys that transformers reads as fractions: its version 5 refuses `0` where it expects `0.0`. */
+const fractions =
+  /("(rms_norm_eps|rope_theta|initializer_range|router_aux_loss_coef|factor|attention_factor|beta_fast|beta_slow)": -?\d+)(?=,?$)/gm;
+
+/** The text of a `config.json`. */
+export const configJson = (config: object): string => `${JSON.stringify(config, null, 2).replace(fractions, "$1.0")}\n`;
+
+/** The ids that Hugging Face's configs name: with them `generate` ends where a reply does. */
+export function tokenIds({ bosTokenId, eosTokenId, padTokenId }: Tokenizer): Record<string, number> {
+  const ids = { bos_token_id: bosTokenId, eos_token_id: eosTokenId, pad_token_id: padTokenId };
+  return Object.fromEntries(Object.entries(ids).flatMap(([key, id]) => (id === undefined ? [] : [[key, id]])));
+}
+
 /**
  * Writes `model.safetensors` and `config.json` into a folder, each whole or not at all.
+ * @param tokenizer tells `config.json` the ids that begin and end a text
  * @throws FileError where the disk is full or the folder cannot be written; what was there before stays
  */
-export async function saveModel(model: CausalLM, folder: string): Promise<void> {
+export async function saveModel(model: CausalLM, folder: string, tokenizer?: Tokenizer): Promise<void> {
   const tensors = new Map(
     [...model.namedParameters()].map(([name, p]) => [
       name,
@@ -83,5 +98,6 @@ export async function saveModel(model: CausalLM, folder: string): Promise<void> 
     ]),
   );
   await writeSafetensors(join(folder, "model.safetensors"), tensors);
-  writeFileAtomic(join(folder, "config.json"), `${JSON.stringify(huggingFaceConfig(model.config), null, 2)}\n`);
+  const ids = tokenizer ? tokenIds(tokenizer) : {};
+  writeFileAtomic(join(folder, "config.json"), configJson({ ...huggingFaceConfig(model.config), ...ids }));
 }

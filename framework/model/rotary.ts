@@ -1,20 +1,15 @@
 import type { ModelConfig } from "./config.ts";
 
 /** The angle per position of each pair of a head's dimensions, in double precision: [head_dim / 2]. */
-export function frequencies({
-  head_dim,
-  rope_theta,
-  rope_scaling,
-  max_position_embeddings,
-}: ModelConfig): Float64Array {
+export function frequencies({ head_dim, rope_theta, rope_scaling }: ModelConfig): Float64Array {
   const pairs = head_dim / 2;
   const plain = Float64Array.from({ length: pairs }, (_, i) => rope_theta ** (-i / pairs));
-  if (!rope_scaling || max_position_embeddings <= rope_scaling.original_max_position_embeddings) return plain;
+  if (!rope_scaling) return plain;
   const { factor, original_max_position_embeddings: original, beta_fast, beta_slow } = rope_scaling;
   // The pair that turns `beta` times over the original length (YaRN, arXiv:2309.00071, section 3.2).
   const pairOf = (beta: number) => (head_dim * Math.log(original / (beta * 2 * Math.PI))) / (2 * Math.log(rope_theta));
   const low = Math.max(Math.floor(pairOf(beta_fast)), 0);
-  const high = Math.min(Math.ceil(pairOf(beta_slow)), pairs - 1);
+  const high = Math.min(Math.ceil(pairOf(beta_slow)), head_dim - 1);
   return plain.map((f, i) => {
     const ramp = Math.min(Math.max((i - low) / Math.max(high - low, 0.001), 0), 1);
     return f * (1 - ramp + ramp / factor);

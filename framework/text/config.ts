@@ -32,6 +32,9 @@ export function readRole(
   return [token, id];
 }
 
+/** What a decoder takes. Without it version 4 of transformers makes types of tokens too, which `generate` refuses. */
+export const modelInputs = { model_input_names: ["input_ids", "attention_mask"] };
+
 /** A tokenizer_config.json with which `transformers` loads the tokenizer as a PreTrainedTokenizerFast. */
 export function makeConfig(specials: readonly SpecialToken[]): JsonObject {
   const withRole = (role: TokenRole): string | null =>
@@ -51,6 +54,7 @@ export function makeConfig(specials: readonly SpecialToken[]): JsonObject {
     unk_token: withRole("unk"),
     clean_up_tokenization_spaces: false,
     model_max_length: 32768,
+    ...modelInputs,
     chat_template: specials.some(({ content }) => content === "<|im_start|>") ? chatMlTemplate : null,
   };
 }

@@ -17,7 +17,7 @@ import { halvesToNeighbours, neighboursToHalves } from "../../framework/model/ro
 import { parameterShapes } from "../../framework/model/sizes.ts";
 import { openWeights } from "../../framework/model/weights.ts";
 import { manualSeed } from "../../framework/tensor/random.ts";
-import { trainTokenizer } from "../../framework/text/tokenizer.ts";
+import { Tokenizer, trainTokenizer } from "../../framework/text/tokenizer.ts";
 import { noise, worst } from "../ops/support.ts";
 
 const home = mkdtempSync(join(tmpdir(), "micromind-convert-"));
@@ -141,7 +141,22 @@ test("a Hugging Face folder holds what transformers reads", async () => {
   });
   expect(json("special_tokens_map.json").eos_token).toBe("<|im_end|>");
   expect(json("tokenizer_config.json").chat_template).toBe(tokenizer.chatTemplate);
+  const bare = new Tokenizer(tokenizer.toJSON());
+  const other = await there(planHuggingFace(openWeights(folder), "F16", bare), "bare");
+  for (const written of [hf, other])
+    expect(JSON.parse(readFileSync(join(written, "tokenizer_config.json"), "utf8")).model_input_names).toEqual([
+      "input_ids",
+      "attention_mask",
+    ]);
   expect(existsSync(join(hf, "tokenizer.json"))).toBe(true);
+});
+
+test("a run's config.json names the tokens that begin and end a text", async () => {
+  const model = new CausalLM(kinds.qwen3!);
+  await saveModel(model, join(home, "run"), tokenizer);
+  model.dispose();
+  const config = JSON.parse(readFileSync(join(home, "run/config.json"), "utf8"));
+  expect(config).toMatchObject({ bos_token_id: 1, eos_token_id: 2, pad_token_id: 0 });
 });
 
 test("shards, BF16 and a config in the words of transformers 5 are read", async () => {
@@ -241,11 +256,10 @@ test("models of other kinds are refused by name", async () => {
   refused({ model_type: "gemma2" }).toThrow('model_type is "gemma2", expected one of qwen3, qwen3_moe, llama');
   refused({ hidden_act: "gelu" }).toThrow('hidden_act is "gelu", which is not supported');
   refused({ attention_bias: true }).toThrow("attention_bias is true, which is not supported");
-  refused({ rope_scaling: { rope_type: "llama3", factor: 8 } }).toThrow('rope_scaling "llama3" is not supported');
   const yarn = (change: object) => refused({ rope_scaling: { rope_type: "yarn", ...change } });
   yarn({ factor: 0.5 }).toThrow("rope_scaling.factor is 0.5, expected a number of 1 or more");
   yarn({ factor: "long" }).toThrow('rope_scaling.factor is "long", expected a number of 1 or more');
-  yarn({ beta_fast: 1, beta_slow: 32 }).toThrow("rope_scaling.beta_fast 1 is not above beta_slow 32");
+  yarn({ factor: 4, beta_fast: 1, beta_slow: 32 }).toThrow("rope_scaling.beta_fast 1 is not above beta_slow 32");
   writeFileSync(file, JSON.stringify({ ...config, num_hidden_layers: 1, intermediate_size: 96 }));
   expect(openWeights(folder).problems).toEqual([
     "model.layers.0.mlp.gate_proj.weight is [64, 32], the config asks for [96, 32]",

@@ -256,8 +256,15 @@ describe("an adapter of a small model", () => {
       await expect(load(file)).rejects.toThrow("the model has no layer model.layers.9.mlp.up_proj that takes one");
       await expect(load(folder)).rejects.toThrow("holds no adapter: there is no adapter_config.json");
       await expect(load(join(folder, "nowhere"))).rejects.toThrow("no such file or folder");
-      writeFileSync(join(path, "adapter_config.json"), JSON.stringify({ ...config(), use_rslora: true }));
-      await expect(load()).rejects.toThrow("use_rslora is true, which is not supported");
+      const told = config();
+      for (const [key, value] of [
+        ["use_rslora", true],
+        ["alora_invocation_tokens", [5, 6]],
+        ["init_lora_weights", "pissa"],
+      ] as const) {
+        writeFileSync(join(path, "adapter_config.json"), JSON.stringify({ ...told, [key]: value }));
+        await expect(load()).rejects.toThrow(`${key} is ${JSON.stringify(value)}, which is not supported`);
+      }
       writeFileSync(join(path, "adapter_config.json"), JSON.stringify({ ...config(), peft_type: "IA3" }));
       await expect(load()).rejects.toThrow('peft_type is "IA3", expected "LORA"');
     });
