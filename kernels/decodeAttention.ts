@@ -1,6 +1,7 @@
 import { kernel, type Scalar, type Target } from "../framework/device/kernel.ts";
 import { range } from "./shared/attention.ts";
-import { width } from "./shared/row.ts";
+import { placeHeads } from "./shared/decodeHeads.ts";
+import { joins, width } from "./shared/row.ts";
 
 export interface DecodeShape {
   [name: string]: number | boolean | string;
@@ -10,6 +11,12 @@ export interface DecodeShape {
   dtype: Scalar;
   /** Keys of a workgroup, a multiple of 4 · lanes; 0: all of a row's, and the result is finished here, not in `decodeCombine`. */
   span: number;
+  /**
+   * `qkv`: takes the joint projection [batch, (group + 2) · kvHeads, headDim] for q, turns queries and key by the rotary table, normalises them
+   * first with `norm`, and puts key and value into the cache. headDim is a multiple of 8 then, and span 0.
+   */
+  source: "q" | "qkv";
+  norm: boolean;
 }
 
 export interface DecodeTuning {
@@ -55,10 +62,11 @@ function pick(shape: DecodeShape, target: Target): DecodeTuning {
  */
 export const decodeAttention = kernel<DecodeShape, DecodeTuning>({
   name: "decodeAttention",
-  bindings: ({ span }) => ({
-    q: "read",
-    k: "read",
-    v: "read",
+  bindings: ({ span, source, norm }) => ({
+    ...(source === "q"
+      ? { q: "read", k: "read", v: "read" }
+      : { qkv: "read", table: "read", k: "update", v: "update" }),
+    ...(norm ? { qNorm: "read", kNorm: "read" } : {}),
     lengths: "read",
     o: "write",
     ...(span ? { stats: "write" as const } : {}),
@@ -66,11 +74,22 @@ export const decodeAttention = kernel<DecodeShape, DecodeTuning>({
   types: ({ headDim, dtype, span }) => {
     const { type } = width(headDim);
     const own = type(dtype);
-    return { q: own, k: own, v: own, lengths: "i32", o: span ? type("f32") : own, stats: "vec2f" };
+    const weights = { qNorm: "vec4f", kNorm: "vec4f", table: "vec4f" };
+    return {
+      q: own,
+      qkv: own,
+      k: own,
+      v: own,
+      ...weights,
+      lengths: "i32",
+      o: span ? type("f32") : own,
+      stats: "vec2f",
+    };
   },
-  uniforms: { batch: "u32", kvHeads: "u32", capacity: "u32", spans: "u32", scale: "f32" },
+  uniforms: { batch: "u32", kvHeads: "u32", capacity: "u32", spans: "u32", scale: "f32", eps: "f32" },
   tuning: { lanes: [8, 4, 16, 32, 64, 128], subgroup: [0, 1], unroll: [0, 1] },
   valid: (shape, tuning, target) =>
+    (shape.source === "q" || tuning.subgroup > 0) &&
     shape.span % (4 * tuning.lanes) === 0 &&
     sharedBytes(shape, tuning) <= target.sharedBytes &&
     (tuning.subgroup === 0 || (target.subgroups && target.subgroupSize === tuning.lanes)),
@@ -80,7 +99,8 @@ export const decodeAttention = kernel<DecodeShape, DecodeTuning>({
     flops: 4 * batch * kvHeads * group * capacity * headDim, // of full caches
     bytes: 2 * batch * kvHeads * capacity * headDim * (dtype === "f16" ? 2 : 4),
   }),
-  wgsl: ({ headDim, group, dtype, span }, { lanes, subgroup, unroll }) => {
+  wgsl: (shape, { lanes, subgroup, unroll }) => {
+    const { headDim, group, dtype, span, source, norm } = shape;
     const { w, type } = width(headDim);
     const columns = headDim / w;
     const V = type("f32");
@@ -97,6 +117,7 @@ export const decodeAttention = kernel<DecodeShape, DecodeTuning>({
     return `
     var<workgroup> queries: array<${V}, ${group * columns}>;
     ${subgroup ? "" : `var<workgroup> weights: array<vec4f, ${group * lanes}>;\nvar<workgroup> joined: array<f32, ${group * lanes}>;`}
+    ${norm ? joins({ lanes, subgroup }, "Sum") : ""}
     ${apart ? `var<workgroup> sums: array<${V}, ${group * lanes}>;` : ""}
 
     @compute @workgroup_size(${lanes})
@@ -110,7 +131,11 @@ export const decodeAttention = kernel<DecodeShape, DecodeTuning>({
       let stride = u.kvHeads * ${columns}u;
       let start = at.z * u.capacity * stride + at.y * ${columns}u;
       let scale = u.scale * 1.44269504;
-      for (var i = lane; i < ${group * columns}u + zero; i += ${lanes}u) { queries[i] = ${V}(q[head * ${columns}u + i]) * scale; }
+      ${
+        source === "qkv"
+          ? placeHeads(shape, lanes)
+          : `for (var i = lane; i < ${group * columns}u + zero; i += ${lanes}u) { queries[i] = ${V}(q[head * ${columns}u + i]) * scale; }`
+      }
       workgroupBarrier();
       ${own.map((c) => `let column${c} = min(lane % ${Math.min(slices > 1 ? columns : lanes, columns)}u + ${c * lanes}u, ${columns - 1}u);`).join(" ")}
       let slice = ${slices > 1 ? `min(lane / ${columns}u, ${slices - 1}u)` : "0u"};

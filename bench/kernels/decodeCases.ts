@@ -20,12 +20,12 @@ export function decodeCases(span: number): KernelCase[] {
     return kernelCase(
       decodeAttention,
       `${batch} × ${heads}/${kvHeads} heads × ${headDim}, ${capacity} keys${span ? `, spans of ${span}` : ""}`,
-      { headDim, group: heads / kvHeads, dtype: "f32", span },
+      { headDim, group: heads / kvHeads, dtype: "f32", span, source: "q", norm: false },
       {
         ...{ q: rows, k: cache, v: cache, lengths: new Int32Array(batch).fill(capacity - 1), o: rows * spans },
         ...(span ? { stats: 8 * batch * heads * spans } : {}),
       },
-      { batch, kvHeads, capacity, spans, scale: 1 / Math.sqrt(headDim) },
+      { batch, kvHeads, capacity, spans, scale: 1 / Math.sqrt(headDim), eps: 0 },
     );
   });
 }

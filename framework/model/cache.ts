@@ -1,9 +1,9 @@
 import { ShapeError } from "../device/errors.ts";
 import type { AttentionCache } from "../nn/attention.ts";
 import { scaledDotProductAttention } from "../ops/attention.ts";
-import { appendToCache, type CacheLayer, decodeAttention } from "../ops/decode.ts";
+import { appendToCache, type CacheLayer, decodeAttention, decodeHeads } from "../ops/decode.ts";
 import { fill } from "../ops/elementwise.ts";
-import type { HeadsPlace } from "../ops/selfAttention.ts";
+import type { HeadsOptions, HeadsPlace } from "../ops/selfAttention.ts";
 import type { DType } from "../tensor/dtype.ts";
 import { unscoped } from "../tensor/scope.ts";
 import { Tensor } from "../tensor/tensor.ts";
@@ -54,6 +54,11 @@ export class KVCache implements AttentionCache {
   place(layer: number, count: number): HeadsPlace {
     this.expectRoom(count);
     return { ...this.layers[layer], start: this.length, byPosition: this.ragged };
+  }
+
+  attendTo(layer: number, qkv: Tensor, options: HeadsOptions): Tensor | undefined {
+    this.expectRoom(qkv.shape[1]);
+    return this.ragged ? decodeHeads(qkv, options, this.layers[layer]) : undefined;
   }
 
   append(layer: number, k: Tensor, v: Tensor): void {

@@ -1,6 +1,6 @@
 import { type AttentionOptions, documentSpans, scaledDotProductAttention } from "../ops/attention.ts";
 import { rope } from "../ops/rope.ts";
-import { fusesHeads, type HeadsPlace, selfAttention, splitHeads } from "../ops/selfAttention.ts";
+import { fusesHeads, type HeadsOptions, type HeadsPlace, selfAttention, splitHeads } from "../ops/selfAttention.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { Linear, packedForward, RMSNorm } from "./layers.ts";
 import { adjoin, Module } from "./module.ts";
@@ -13,6 +13,11 @@ export interface AttentionCache {
   readonly positions: Tensor | undefined;
   /** A layer's buffers, and where in them keys and values of `count` new tokens go. */
   place(layer: number, count: number): HeadsPlace;
+  /**
+   * Attention [B, T, H · D] out of the joint projection of new tokens, which are put into the layer's buffers; nothing where that takes more
+   * than one launch.
+   */
+  attendTo(layer: number, qkv: Tensor, options: HeadsOptions): Tensor | undefined;
   /** Puts k and v [B, T, Hkv, D] of new tokens there. */
   append(layer: number, k: Tensor, v: Tensor): void;
   /** Queries [B, T, H, D] of the newest tokens over all that they may see: [B, T, H, D]. */
@@ -103,6 +108,8 @@ export class Attention extends Module {
         causal: !bidirectional,
         spans: spans ?? (segments && documentSpans(segments)),
       });
+    const y = positions ? undefined : cache.attendTo(layer, qkv, options);
+    if (y) return y;
     const at = { positions: positions ?? cache.positions, offset: cache.length };
     const { q } = splitHeads(qkv, { ...options, ...at }, cache.place(layer, qkv.shape[1]));
     return cache.attend(layer, q).reshape(qkv.shape[0], qkv.shape[1], heads * headDim);

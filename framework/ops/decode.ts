@@ -1,11 +1,12 @@
 import { cacheAppend } from "../../kernels/cacheAppend.ts";
-import { decodeAttention as attend } from "../../kernels/decodeAttention.ts";
+import { decodeAttention as attend, type DecodeShape } from "../../kernels/decodeAttention.ts";
 import { decodeCombine } from "../../kernels/decodeCombine.ts";
 import { ShapeError } from "../device/errors.ts";
 import { expectDType } from "../tensor/dtype.ts";
 import { gpu } from "../tensor/engine.ts";
 import { expectShape, showShape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
+import { fusesHeads, type HeadsOptions } from "./selfAttention.ts";
 
 /** Keys and values of one layer [B, capacity, Hkv, D], f32 or f16, and how many tokens each row holds: i32 [B]. */
 export interface CacheLayer {
@@ -36,6 +37,8 @@ export function appendToCache(k: Tensor, v: Tensor, cache: CacheLayer): void {
   );
 }
 
+const apart = { source: "q", norm: false } as const;
+
 /** Keys of a workgroup where there are lanes to fill: one stream's heads alone are too few workgroups for a GPU. */
 const SPAN = 256;
 
@@ -61,8 +64,8 @@ export function decodeAttention(
   const y = Tensor.empty(q.shape, q.dtype, "decodeAttention");
   const spans = span ? Math.ceil(capacity / span) : 1;
   const whole = spans === 1;
-  const shape = { headDim, group: heads / kvHeads, dtype: q.dtype, span: whole ? 0 : span };
-  const uniforms = { batch, kvHeads, capacity, spans, scale };
+  const shape: DecodeShape = { headDim, group: heads / kvHeads, dtype: q.dtype, span: whole ? 0 : span, ...apart };
+  const uniforms = { batch, kvHeads, capacity, spans, scale, eps: 0 };
   const views = { q: q.view(), k: k.view(), v: v.view(), lengths: lengths.view() };
   if (whole) {
     gpu().launch(attend, { ...views, o: y.view() }, shape, uniforms);
@@ -79,5 +82,32 @@ export function decodeAttention(
   );
   parts.dispose();
   stats.dispose();
+  return y;
+}
+
+/**
+ * A new token's queries, key and value out of their joint projection, and its attention, in one launch: what `splitHeads` and
+ * {@link decodeAttention} do in two, where a CPU's launches take longer than their work. No gradient.
+ * @param qkv [B, 1, (H + 2 · Hkv) · D], of the cache's dtype; the token stands at its row's `lengths`
+ * @returns   [B, 1, H · D], or nothing where the adapter or the sizes call for two
+ */
+export function decodeHeads(
+  qkv: Tensor,
+  { kvHeads, qNorm, kNorm, eps = 1e-6, table }: HeadsOptions,
+  { k, v, lengths }: CacheLayer,
+): Tensor | undefined {
+  const { target } = gpu();
+  const [batch, capacity, , headDim] = k.shape;
+  const lanes = target.class === "software" && target.subgroups && target.subgroupSize >= 4;
+  if (!lanes || !table || qkv.dtype !== k.dtype || !fusesHeads(headDim)) return undefined;
+  const group = qkv.dim(-1) / headDim / kvHeads - 2;
+  const norm = qNorm !== undefined && kNorm !== undefined;
+  const shape: DecodeShape = { headDim, group, dtype: qkv.dtype, span: 0, source: "qkv", norm };
+  const y = Tensor.empty([batch, 1, group * kvHeads * headDim], qkv.dtype, "decodeHeads");
+  const views = {
+    ...{ qkv: qkv.view(), table: table.view(), k: k.view(), v: v.view(), lengths: lengths.view(), o: y.view() },
+    ...(norm ? { qNorm: qNorm.view(), kNorm: kNorm.view() } : {}),
+  };
+  gpu().launch(attend, views, shape, { batch, kvHeads, capacity, spans: 1, scale: 1 / Math.sqrt(headDim), eps });
   return y;
 }

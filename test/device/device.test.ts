@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, test } from "bun:test";
+import { availableParallelism } from "node:os";
 import { describeAdapter, matrixFeature, matrixOf, refuseNull } from "../../framework/device/adapter.ts";
 import type { View } from "../../framework/device/bindings.ts";
 import type { Gpu } from "../../framework/device/gpu.ts";
@@ -33,6 +34,20 @@ describe("the adapter", () => {
     );
     expect(describeAdapter(gpu.adapter).name.length).toBeGreaterThan(2);
   });
+  const driverThreads = process.platform === "linux" && gpu.provider.name === "bun-webgpu";
+  test.skipIf(!driverThreads || !describeAdapter(gpu.adapter).software)(
+    "on few cores has two driver threads for each, or as many as are asked for",
+    () => {
+      const { LP_NUM_THREADS: asked, ...env } = process.env;
+      const count = `require("node:fs").readdirSync("/proc/self/task").filter((t) => require("node:fs").readFileSync("/proc/self/task/" + t + "/comm", "utf8").startsWith("llvmpipe")).length`;
+      const script = `await (await import("./framework/index.ts")).init(); console.log(${count}); process.exit();`;
+      const threads = (more: object) =>
+        Number(Bun.spawnSync(["bun", "-e", script], { env: { ...env, ...more } }).stdout.toString());
+      const cores = availableParallelism();
+      if (cores > 1 && cores <= 4) expect(threads({})).toBe(2 * cores);
+      expect(threads({ LP_NUM_THREADS: "3" })).toBe(3);
+    },
+  );
   test("that is Dawn's null one is refused, with what to install", () => {
     const adapter = (info: object) => ({ info }) as unknown as GPUAdapter;
     const provider = { name: "bun-webgpu" as const };

@@ -52,9 +52,9 @@ export async function decode(given: Decode, tuning?: DecodeTuning): Promise<{ er
     );
   const inputs = { q: round(noise(batch * heads * headDim, 1)), k: cached(2), v: cached(3) };
   const stored = (x: Float32Array) => (dtype === "f16" ? new Uint16Array(Float16Array.from(x).buffer) : x);
-  const shape: DecodeShape = { headDim, group: heads / kvHeads, dtype, span };
+  const shape: DecodeShape = { headDim, group: heads / kvHeads, dtype, span, source: "q", norm: false };
   const spans = span ? Math.ceil(capacity / span) : 1;
-  const uniforms = { batch, kvHeads, heads, capacity, spans, scale };
+  const uniforms = { batch, kvHeads, heads, capacity, spans, scale, eps: 0 };
   const counts = Int32Array.from(lengths);
   const size = batch * heads * headDim;
   const arrays = { q: stored(inputs.q), k: stored(inputs.k), v: stored(inputs.v), lengths: counts };

@@ -19,6 +19,7 @@ const sizes = {
 };
 const model = new CausalLM(sizes);
 const prompts = [[1, 2, 3, 4, 5, 6, 7], [8], [9, 10, 11], Array.from({ length: 23 }, (_, i) => (i * 7) % 50)];
+const cpu = gpu.target.class === "software";
 const sampled = { seed: 5, topK: 40, topP: 0.95, repetitionPenalty: 1.1, temperature: 0.9 };
 
 async function batch(rows: readonly (readonly number[])[], options: GenerateOptions, on = model): Promise<number[][]> {
@@ -101,10 +102,10 @@ test("a decode step launches little, and creates no pipeline, buffer or bind gro
   expect(perStep).toBeLessThanOrEqual(9 * sizes.num_hidden_layers + 4);
 });
 
-test("a single stream's step launches six a layer: norms and gating are part of the products", async () => {
+test("a single stream's step launches few: norms, gating and heads are part of what comes next", async () => {
   const at: number[] = [];
   for await (const _ of model.generate(prompts[0], { maxNewTokens: 40, readEvery: 10 })) at.push(gpu.stats.dispatches);
-  expect((at[29] - at[9]) / 20).toBeLessThanOrEqual(6 * sizes.num_hidden_layers + 4);
+  expect((at[29] - at[9]) / 20).toBeLessThanOrEqual((cpu ? 5 : 6) * sizes.num_hidden_layers + 4);
 });
 
 describe.skipIf(!gpu.target.f16)("in f16", () => {
@@ -116,7 +117,7 @@ describe.skipIf(!gpu.target.f16)("in f16", () => {
       expect(together[row]).toEqual((await batch([prompt], options, half))[0]);
     const at: number[] = [];
     for await (const _ of half.generate(prompts[0], { maxNewTokens: 40, readEvery: 10 })) at.push(gpu.stats.dispatches);
-    expect((at[29] - at[9]) / 20).toBeLessThanOrEqual(6 * sizes.num_hidden_layers + 4);
+    expect((at[29] - at[9]) / 20).toBeLessThanOrEqual((cpu ? 5 : 6) * sizes.num_hidden_layers + 4);
 
     const entries = [...model.stateDict()].map(async ([name, p]) => [name, { shape: p.shape, data: await p.data() }]);
     half.loadStateDict(new Map((await Promise.all(entries)) as never));

@@ -1,8 +1,9 @@
-import { expect, setDefaultTimeout, test } from "bun:test";
-import { appendToCache, type CacheLayer, decodeAttention } from "../../framework/ops/decode.ts";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { appendToCache, type CacheLayer, decodeAttention, decodeHeads } from "../../framework/ops/decode.ts";
 import { Sampler } from "../../framework/ops/sample.ts";
+import { splitHeads } from "../../framework/ops/selfAttention.ts";
 import { Tensor } from "../../framework/tensor/tensor.ts";
-import { collectGarbage, input, leftBehind, worst } from "./support.ts";
+import { collectGarbage, gpu, input, leftBehind, worst } from "./support.ts";
 
 setDefaultTimeout(60_000); // on a fresh machine a pipeline takes seconds to compile
 
@@ -26,6 +27,59 @@ test("a token that is appended is the last that its row sees", async () => {
   const seen = await decodeAttention(input([2, 1, 1, 4]), cache).data();
   expect(worst(seen.slice(0, 4), (await v.data()).slice(0, 4))).toBeLessThan(1e-6); // row 0 has no other
 });
+
+const { target } = gpu;
+interface Heads {
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  norm: boolean;
+  dtype?: "f32" | "f16";
+}
+describe.skipIf(target.class !== "software" || !target.subgroups)(
+  "a token's heads and its attention in one launch",
+  () => {
+    const lengths = [0, 5, 40, 41]; // of 41: the last row is full
+    test.each<[string, Heads]>([
+      ["norms", { heads: 4, kvHeads: 2, headDim: 32, norm: true }],
+      ["no norms", { heads: 4, kvHeads: 2, headDim: 32, norm: false }],
+      ["a key head each", { heads: 3, kvHeads: 3, headDim: 8, norm: true }],
+      ["heads of 64, four to a key head", { heads: 8, kvHeads: 2, headDim: 64, norm: true }],
+      ["heads of 88", { heads: 2, kvHeads: 1, headDim: 88, norm: true }],
+      ["f16", { heads: 4, kvHeads: 2, headDim: 32, norm: true, dtype: "f16" }],
+    ])("equal both apart: %s", async (_, { heads, kvHeads, headDim, norm, dtype = "f32" }) => {
+      if (dtype === "f16" && !target.f16) return;
+      const caches = [0, 1].map(() => {
+        const cache = cacheOf(lengths.length, 41, kvHeads, headDim, lengths);
+        return { ...cache, k: cache.k.cast(dtype), v: cache.v.cast(dtype) };
+      });
+      const qkv = input([lengths.length, 1, (heads + 2 * kvHeads) * headDim], 1).cast(dtype);
+      const weights = norm ? { qNorm: input([headDim], 4), kNorm: input([headDim], 5) } : {};
+      const options = { heads, kvHeads, ...weights, eps: 1e-3, table: input([42, headDim / 2, 2], 6) };
+      const positions = caches[0].lengths.alias([lengths.length, 1]);
+      const before = gpu.stats.dispatches;
+      const together = decodeHeads(qkv, options, caches[1]) as Tensor;
+      expect(gpu.stats.dispatches - before).toBe(1);
+      const { q } = splitHeads(qkv, { ...options, positions }, { ...caches[0], start: 0, byPosition: true });
+      const apart = decodeAttention(q, caches[0]);
+      const tolerance = dtype === "f16" ? 2e-3 : 2e-6;
+      for (const [got, expected] of [
+        [together, apart],
+        [caches[1].k, caches[0].k],
+        [caches[1].v, caches[0].v],
+      ])
+        expect(worst(await got.data(), await expected.data())).toBeLessThan(tolerance);
+    });
+
+    test("is left to two where there are no positions, or other dtypes", () => {
+      const cache = cacheOf(1, 5, 1, 16, [0]);
+      const options = { heads: 2, kvHeads: 1, table: input([5, 8, 2], 6) };
+      expect(decodeHeads(input([1, 1, 64]), { ...options, table: undefined }, cache)).toBeUndefined();
+      expect(decodeHeads(input([1, 1, 64]).cast("f16"), options, cache)).toBeUndefined();
+      expect(decodeHeads(input([1, 1, 48]), options, cacheOf(1, 5, 1, 12, [0]))).toBeUndefined();
+    });
+  },
+);
 
 test("what does not fit the cache is named", () => {
   const cache = cacheOf(2, 5, 2, 4, [0, 0]);
