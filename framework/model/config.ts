@@ -1,13 +1,26 @@
 import { MicroMindError } from "../device/errors.ts";
 
-/** Scaling of rotary frequencies. Only YaRN is read. Peng et al. 2023, arXiv:2309.00071 */
-export interface RopeScaling {
-  type: "yarn";
+/** Scaling of rotary frequencies, so that angles learnt on short texts serve for ones `factor` times as long. */
+export type RopeScaling = Yarn | Llama3Scaling;
+
+interface Longer {
   factor: number;
   original_max_position_embeddings: number;
+}
+
+/** Peng et al. 2023, arXiv:2309.00071 */
+export interface Yarn extends Longer {
+  type: "yarn";
   beta_fast: number;
   beta_slow: number;
   attention_factor: number;
+}
+
+/** Llama 3.1's and 3.2's: pairs that turn less than `low_freq_factor` times over the original length are slowed, those with more than `high_freq_factor` turns stay. */
+export interface Llama3Scaling extends Longer {
+  type: "llama3";
+  low_freq_factor: number;
+  high_freq_factor: number;
 }
 
 /** The decoder's sizes, under Hugging Face's names. */
@@ -143,8 +156,10 @@ function miniMind2Experts(given: Record<string, unknown>): Partial<ModelConfig> 
 
 function ropeScaling(given: Record<string, unknown>): RopeScaling {
   const type = given.type ?? given.rope_type;
-  if (type !== "yarn")
-    throw new ModelConfigError(`model config: rope_scaling ${JSON.stringify(type)} is not supported, expected "yarn"`);
+  if (type !== "yarn" && type !== "llama3")
+    throw new ModelConfigError(
+      `model config: rope_scaling ${JSON.stringify(type)} is not supported, expected "yarn" or "llama3"`,
+    );
   const number = (key: string, otherwise: number, least = 0) => {
     const value = Number(given[key] ?? otherwise);
     if (value >= least && value > 0 && value < Infinity) return value;
@@ -153,20 +168,35 @@ function ropeScaling(given: Record<string, unknown>): RopeScaling {
       `model config: rope_scaling.${key} is ${JSON.stringify(given[key])}, expected a number ${range}`,
     );
   };
+  /** @throws ModelConfigError unless the first is above the second */
+  const expectAbove = (high: [name: string, value: number], low: [name: string, value: number]) => {
+    if (high[1] > low[1]) return;
+    throw new ModelConfigError(
+      `model config: rope_scaling.${high.join(" ")} is not above ${low.join(" ")}: the pairs that turn faster stay as they are`,
+    );
+  };
+  if (type === "llama3") {
+    const scaling: Llama3Scaling = {
+      type,
+      factor: number("factor", 8, 1),
+      original_max_position_embeddings: number("original_max_position_embeddings", 8192),
+      low_freq_factor: number("low_freq_factor", 1),
+      high_freq_factor: number("high_freq_factor", 4),
+    };
+    expectAbove(["high_freq_factor", scaling.high_freq_factor], ["low_freq_factor", scaling.low_freq_factor]);
+    return scaling;
+  }
   const factor = number("factor", 16, 1);
-  const scaling: RopeScaling = {
-    type: "yarn",
+  const scaling: Yarn = {
+    type,
     factor,
     original_max_position_embeddings: number("original_max_position_embeddings", 2048),
     beta_fast: number("beta_fast", 32),
     beta_slow: number("beta_slow", 1),
     attention_factor: number("attention_factor", 0.1 * Math.log(factor) + 1),
   };
-  const { beta_fast, beta_slow } = scaling;
-  if (beta_fast > beta_slow) return scaling;
-  throw new ModelConfigError(
-    `model config: rope_scaling.beta_fast ${beta_fast} is not above beta_slow ${beta_slow}: the pairs that turn faster stay as they are`,
-  );
+  expectAbove(["beta_fast", scaling.beta_fast], ["beta_slow", scaling.beta_slow]);
+  return scaling;
 }
 
 function check(config: ModelConfig): void {

@@ -137,13 +137,19 @@ function modelValues(path: string, architecture: string, config: ModelConfig, ty
   add("attention.layer_norm_rms_epsilon", ["f32", config.rms_norm_eps]);
   add("rope.dimension_count", ["u32", config.head_dim]);
   add("rope.freq_base", ["f32", config.rope_theta]);
-  addYarn(add, config);
+  addYarn(add, path, config);
   addExperts(add, path, config);
   return values;
 }
 
-function addYarn(add: (key: string, value: GgufValue) => void, { rope_scaling: yarn }: ModelConfig): void {
+function addYarn(
+  add: (key: string, value: GgufValue) => void,
+  path: string,
+  { rope_scaling: yarn }: ModelConfig,
+): void {
   if (!yarn) return;
+  if (yarn.type !== "yarn")
+    throw new ModelConfigError(`${path}: ${yarn.type}'s scaling of rotary angles is not written to GGUF; write hf`);
   add("rope.scaling.type", ["string", "yarn"]);
   add("rope.scaling.factor", ["f32", yarn.factor]);
   add("rope.scaling.original_context_length", ["u32", yarn.original_max_position_embeddings]);

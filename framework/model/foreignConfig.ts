@@ -20,7 +20,7 @@ const mustBe: Record<string, readonly unknown[]> = {
 
 /** The same in what a config says of its rotary embedding. */
 const ropeMustBe: Record<string, readonly unknown[]> = {
-  rope_type: ["default", "yarn"],
+  rope_type: ["default", "yarn", "llama3"],
   partial_rotary_factor: [1],
   truncate: [true],
   ...{ mscale: [], mscale_all_dim: [] },
@@ -59,20 +59,27 @@ export function readConfig(path: string, json: Json): Sizes {
   return sizes;
 }
 
+/** What a scaling of Hugging Face's must say. */
+const needed = {
+  yarn: ["factor"],
+  llama3: ["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"],
+};
+
 /**
- * YaRN's settings, with what is left out as Hugging Face has it, or MiniMind: its attention is not scaled, and nor are angles unless the
+ * A scaling's settings, with what is left out as Hugging Face has it, or MiniMind: its attention is not scaled, and nor are angles unless the
  * model is for more positions than before.
  */
 function readScaling(where: string, { type, ...given }: Json, isMiniMinds: boolean, longest?: number): Json | null {
   const scaling: Json = { rope_type: type ?? "default", ...given };
   expectOnly(where, scaling, ropeMustBe, ".");
   if (scaling.rope_type === "default") return null;
-  if (isMiniMinds) {
+  if (isMiniMinds && scaling.rope_type === "yarn") {
     const { original_max_position_embeddings: original = 2048, factor = 16 } = scaling;
     const isLonger = longest === undefined || longest > (original as number);
     return { attention_factor: 1, ...scaling, factor: isLonger ? factor : 1 };
   }
-  if (scaling.factor === undefined) throw new ModelConfigError(`${where}.factor is missing, which yarn needs`);
+  const missing = needed[scaling.rope_type as keyof typeof needed].find((key) => scaling[key] === undefined);
+  if (missing) throw new ModelConfigError(`${where}.${missing} is missing, which ${scaling.rope_type} needs`);
   return { original_max_position_embeddings: longest, ...scaling };
 }
 

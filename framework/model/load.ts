@@ -74,7 +74,7 @@ export function huggingFaceConfig(config: ModelConfig): Record<string, unknown> 
 
 /** Keys that transformers reads as fractions: its version 5 refuses `0` where it expects `0.0`. */
 const fractions =
-  /("(rms_norm_eps|rope_theta|initializer_range|router_aux_loss_coef|factor|attention_factor|beta_fast|beta_slow)": -?\d+)(?=,?$)/gm;
+  /("(rms_norm_eps|rope_theta|initializer_range|router_aux_loss_coef|factor|attention_factor|beta_fast|beta_slow|low_freq_factor|high_freq_factor)": -?\d+)(?=,?$)/gm;
 
 /** The text of a `config.json`. */
 export const configJson = (config: object): string => `${JSON.stringify(config, null, 2).replace(fractions, "$1.0")}\n`;

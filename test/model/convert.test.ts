@@ -208,6 +208,17 @@ test("Meta's names of MiniMind's first models are told from the names, rotary ne
   expect(await logitsOf(await loadModel(path, { config: read.config }))).toEqual(logits);
 });
 
+test("Llama 3's scaling of rotary angles is not written to GGUF", () => {
+  const weights = openWeights(join(home, "llama"));
+  const rope_scaling = {
+    ...{ type: "llama3" as const, factor: 8, original_max_position_embeddings: 64 },
+    ...{ low_freq_factor: 1, high_freq_factor: 4 },
+  };
+  expect(() => planGguf({ ...weights, config: { ...weights.config, rope_scaling } }, "F32", tokenizer)).toThrow(
+    "llama3's scaling of rotary angles is not written to GGUF; write hf",
+  );
+});
+
 test("rows by neighbours and by halves are each other's way back", () => {
   const rows = fromFloat32(
     Float32Array.from({ length: 16 }, (_, i) => i),

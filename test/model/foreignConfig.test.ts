@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { modelConfig } from "../../framework/model/config.ts";
 import { readConfig } from "../../framework/model/foreignConfig.ts";
-import { configJson } from "../../framework/model/load.ts";
-import { frequencies } from "../../framework/model/rotary.ts";
+import { configJson, huggingFaceConfig } from "../../framework/model/load.ts";
+import { frequencies, ropeTable } from "../../framework/model/rotary.ts";
 
 const sizes = {
   ...{ vocab_size: 320, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2 },
@@ -67,7 +67,7 @@ describe("YaRN", () => {
       const rope_scaling = { rope_type: "yarn", ...scaling };
       const config = read({ rope_theta, max_position_embeddings, rope_scaling });
       frequencies(config).forEach((angle, i) => void expect(angle / angles[i]!).toBeCloseTo(1, 6));
-      expect(config.rope_scaling?.attention_factor).toBeCloseTo(attention, 6);
+      expect(config.rope_scaling).toMatchObject({ attention_factor: expect.closeTo(attention, 6) });
     });
 
   test("of MiniMind scales no attention, and no angles of a model that is not for longer texts", () => {
@@ -83,6 +83,35 @@ describe("YaRN", () => {
   });
 });
 
+describe("Llama 3's scaling", () => {
+  const scaling = {
+    ...{ rope_type: "llama3", factor: 8, original_max_position_embeddings: 8192 },
+    ...{ low_freq_factor: 1, high_freq_factor: 4 },
+  };
+  const llama = { model_type: "llama", head_dim: 16, rope_theta: 500_000, max_position_embeddings: 131_072 };
+
+  test("slows the slow pairs, as transformers 5.18.0 does, and no attention", () => {
+    const config = read({ ...llama, rope_scaling: scaling });
+    const angles = [
+      1.0, 0.19392276, 0.037606031, 0.0072926651, 0.00052484602, 3.4281024e-5, 6.6478697e-6, 1.2891732e-6,
+    ];
+    frequencies(config).forEach((angle, i) => void expect(angle / angles[i]!).toBeCloseTo(1, 6));
+    expect(ropeTable(config, 1)[0]).toBe(1);
+    expect(read({ ...llama, rope_parameters: { ...scaling, rope_theta: 500_000 } })).toEqual(config);
+    expect(modelConfig(huggingFaceConfig(config) as never).rope_scaling).toEqual(config.rope_scaling);
+  });
+
+  test("is refused where a setting is missing or makes no sense", () => {
+    const { low_freq_factor, ...less } = scaling;
+    expect(() => read({ ...llama, rope_scaling: less })).toThrow(
+      "config.json: rope_scaling.low_freq_factor is missing, which llama3 needs",
+    );
+    expect(() => read({ ...llama, rope_scaling: { ...scaling, high_freq_factor: low_freq_factor } })).toThrow(
+      "rope_scaling.high_freq_factor 1 is not above low_freq_factor 1",
+    );
+  });
+});
+
 describe("what would compute something else is refused by name:", () => {
   const yarn = { rope_type: "yarn", factor: 4 };
   const rope = (change: object) => ({ rope_parameters: { rope_theta: 500, ...change } });
@@ -93,7 +122,7 @@ describe("what would compute something else is refused by name:", () => {
     [{ mlp_bias: true }, "mlp_bias is true"],
     [rope({ partial_rotary_factor: 0.5 }), "rope_parameters.partial_rotary_factor is 0.5"],
     [rope({ full_attention: { rope_theta: 1 } }), 'rope_parameters.full_attention is {"rope_theta":1}'],
-    [rope({ rope_type: "llama3", factor: 8 }), 'rope_parameters.rope_type is "llama3"'],
+    [rope({ rope_type: "longrope", factor: 8 }), 'rope_parameters.rope_type is "longrope"'],
     [{ rope_scaling: { type: "linear", factor: 2 } }, 'rope_scaling.rope_type is "linear"'],
     [{ rope_scaling: { ...yarn, mscale: 0.7 } }, "rope_scaling.mscale is 0.7"],
     [{ rope_scaling: { ...yarn, truncate: false } }, "rope_scaling.truncate is false"],

@@ -39,9 +39,14 @@ const sizes = {
 };
 const experts = { num_experts: 4, num_experts_per_tok: 2, moe_intermediate_size: 32 };
 const yarn = { type: "yarn" as const, factor: 4, original_max_position_embeddings: 64, attention_factor: 1 };
+const llama3 = {
+  ...{ type: "llama3" as const, factor: 8, original_max_position_embeddings: 64 },
+  ...{ low_freq_factor: 1, high_freq_factor: 4 },
+};
 const kinds: Record<string, Partial<ModelConfig>> = {
   qwen3_untied: { tie_word_embeddings: false },
   qwen3_wide: { head_dim: 32, num_key_value_heads: 4 },
+  llama3: { model_type: "llama", rope_scaling: llama3 },
   qwen3_yarn: { rope_scaling: { ...yarn, beta_fast: 16, beta_slow: 1 } },
   qwen3_moe: { ...experts, router_aux_loss_coef: 0 },
   qwen3_moe_untied: { ...experts, norm_topk_prob: false, tie_word_embeddings: false },
@@ -177,7 +182,7 @@ describe.skipIf(!python)("transformers", async () => {
   });
 
   test("writes models that we read, or refuse by the setting's name", async () => {
-    expect(Object.keys(report.theirs)).toHaveLength(44);
+    expect(Object.keys(report.theirs)).toHaveLength(48);
     for (const [path, { refused, ...answers }] of Object.entries(report.theirs))
       if (refused) await expect(loadModel(path), path).rejects.toThrow(new RegExp(`${refused} (is|mix)`));
       else await expectSame(path, await loadModel(path), answers);

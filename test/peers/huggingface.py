@@ -58,7 +58,8 @@ yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 
 sliding = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 0}
 # Settings that we read, and those that we refuse by the field's name; of every kind of model, then of one.
 read = {"plain": {}, "tied": {"tie_word_embeddings": True}, "ungrouped": {"num_key_value_heads": 4}}
-read |= {"yarn": rope(**yarn), "yarn_of_its_own_length": rope(**{**yarn, "original_max_position_embeddings": 256})}
+llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+read |= {"llama3": rope(**llama3), "yarn": rope(**yarn), "yarn_of_its_own_length": rope(**{**yarn, "original_max_position_embeddings": 256})}
 refused = {"mscale": rope(**yarn, mscale=1.0, mscale_all_dim=0.5), "truncate": rope(**yarn, truncate=False)}
 refused |= {"rope_type": rope(rope_type="linear", factor=2.0), "hidden_act": {"hidden_act": "gelu"}}
 kinds = {
