@@ -20,11 +20,11 @@ export interface Layout {
   pipeline: GPUPipelineLayout;
 }
 
-const MOST = 16384; // about 65,000 live bind groups crash llvmpipe
-
 /** Layouts and bind groups, each made once: by what is bound, and by the buffers. */
 export class BindingCache {
   created = 0;
+  /** Live bind groups at most; about 65,000 crash llvmpipe. */
+  most = 16384;
   /** Counts up where groups were freed: who holds one must ask again. */
   generation = 0;
   private readonly layouts = new Map<string, Layout>();
@@ -82,7 +82,7 @@ export class BindingCache {
     if (layout.hasUniforms)
       entries.push({ binding: entries.length, resource: { buffer: this.uniforms, offset: 0, size: UNIFORM_WINDOW } });
     const group = this.device.createBindGroup({ layout: layout.group, entries });
-    if (this.groups.size >= MOST) this.drop(MOST / 2);
+    if (this.groups.size >= this.most) this.drop(Math.ceil(this.most / 2));
     this.groups.set(key, group);
     this.created++;
     return group;

@@ -151,9 +151,9 @@ export class Gpu {
         `${kernel.name}: ${x} × ${y} × ${z} workgroups are more than ${this.name} takes (${describeShape(shape)})`,
       );
     }
+    const group = this.bindings.group(kernel.name, plan.layout, views); // may submit, which takes the uniforms along
     if (this.uniforms.full) this.flush();
     const offset = plan.uniforms.length ? this.uniforms.add(kernel.name, plan.uniforms, uniforms) : 0;
-    const group = this.bindings.group(kernel.name, plan.layout, views);
     const grid = [x, y, z] as const;
     this.capturing?.push({ plan, views, uniforms, grid, group, offset, recording: this.submits });
     this.record(plan, group, offset, grid, uniforms);
@@ -186,9 +186,9 @@ export class Gpu {
     if (this.capturing) throw new DeviceError("capture: a capture inside another is not supported");
     const launches: ProgramLaunch[] = [];
     this.capturing = launches;
+    const { generation } = this.bindings; // what is freed meanwhile may be a group of these launches
     try {
-      const blocks = this.pool.hold(work);
-      return { launches, blocks, generation: this.bindings.generation };
+      return { launches, blocks: this.pool.hold(work), generation };
     } finally {
       this.capturing = undefined;
     }
@@ -196,10 +196,11 @@ export class Gpu {
 
   /** Records the launches of a program once more. The buffers that it was given from outside must be alive. */
   replay(program: Program): void {
-    if (program.generation !== this.bindings.generation) {
+    // Once more where asking freed others: half the cache goes at a time, so there is room for a program then.
+    while (program.generation !== this.bindings.generation) {
+      program.generation = this.bindings.generation;
       for (const launch of program.launches)
         launch.group = this.bindings.group(launch.plan.kernel.name, launch.plan.layout, launch.views);
-      program.generation = this.bindings.generation;
     }
     for (const launch of program.launches) {
       const { plan, uniforms } = launch;

@@ -86,3 +86,42 @@ test("what can't be replayed is refused, and nothing is left of it", () => {
   expect(gpu.pool.stats.liveBuffers).toBe(live);
   gpu.release(x.block);
 });
+
+/** Runs `work` with so few bind groups kept that their cache overflows again and again. */
+async function withFewGroups(most: number, work: () => Promise<void>): Promise<void> {
+  const { bindings } = gpu as unknown as { bindings: { most: number } };
+  const usual = bindings.most;
+  bindings.most = most;
+  try {
+    await work();
+  } finally {
+    bindings.most = usual;
+  }
+}
+
+test("launches keep their uniforms where the bind groups' cache overflows among them", async () => {
+  const x = zeroed();
+  await withFewGroups(8, async () => {
+    const results = Array.from({ length: 60 }, view);
+    for (const [i, y] of results.entries()) gpu.launch(added, { x, y }, {}, { by: i });
+    for (const [i, y] of results.entries()) expect(await first(y)).toBe(i);
+    for (const { block } of results) gpu.release(block);
+  });
+  gpu.release(x.block);
+});
+
+test.each([5, 6, 7, 9, 12])("a program is captured and replayed with %p bind groups at most", async (most) => {
+  const x = zeroed();
+  const others = Array.from({ length: 20 }, view);
+  await withFewGroups(most, async () => {
+    const program = gpu.capture(step(x));
+    expect(await first(x)).toBe(11);
+    for (let i = 2; i < 30; i++) {
+      for (const y of others.slice(0, i % 7)) gpu.launch(added, { x: others[19], y }, {}, { by: 3 });
+      gpu.replay(program);
+      expect(await first(x)).toBe(11 * i);
+    }
+    gpu.releaseProgram(program);
+  });
+  for (const { block } of [x, ...others]) gpu.release(block);
+});
