@@ -21,6 +21,12 @@ import { tokenizerFromGguf } from "../framework/text/gguf.ts";
 const size = (help: string) => key(null, help, { type: "number", min: 0 });
 const whole = (help: string) => key(null, help, { type: "number", min: 1, whole: true });
 
+/** What a scaling has that the other one has not. */
+const ofItsOwn = {
+  yarn: ["beta_fast", "beta_slow", "attention_factor"],
+  llama3: ["low_freq_factor", "high_freq_factor"],
+};
+
 const schema = {
   from: key(
     "out/pretrain",
@@ -44,13 +50,18 @@ const schema = {
     rope_scaling: {
       rope_type: key(null, "how the rotary angles were scaled; null: as the config has it, else not at all", {
         type: "text",
-        choices: ["yarn"],
+        choices: ["yarn", "llama3"],
       }),
-      factor: key(null, "yarn: times that texts grew longer; null: 16, as MiniMind has it", { type: "number", min: 1 }),
-      original_max_position_embeddings: whole("yarn: the longest sequence before that; null: 2048"),
+      factor: key(null, "times that texts grew longer; null: 16 of yarn, as MiniMind has it, 8 of llama3", {
+        type: "number",
+        min: 1,
+      }),
+      original_max_position_embeddings: whole("the longest sequence before that; null: 2048 of yarn, 8192 of llama3"),
       beta_fast: size("yarn: pairs that turn more often in it stay as they are; null: 32"),
       beta_slow: size("yarn: pairs that turn less often are slowed by the whole factor; null: 1"),
       attention_factor: size("yarn: what cos and sin are multiplied by; null: 1"),
+      low_freq_factor: size("llama3: pairs that turn less often in it are slowed by the whole factor; null: 1"),
+      high_freq_factor: size("llama3: pairs that turn more often stay as they are; null: 4"),
     },
   },
 };
@@ -120,7 +131,13 @@ function givenSizes({ model: { rope_scaling, ...sizes } }: Config): Partial<Mode
   if (scaling.length === 0) return given;
   if (rope_scaling.rope_type === null)
     throw new ConfigError(
-      `--model.rope_scaling.${scaling[0]![0]}: says how much, but not how; give --model.rope_scaling.rope_type yarn too`,
+      `--model.rope_scaling.${scaling[0]![0]}: says how much, but not how; give --model.rope_scaling.rope_type yarn or llama3 too`,
+    );
+  const others = ofItsOwn[rope_scaling.rope_type === "yarn" ? "llama3" : "yarn"];
+  const other = scaling.find(([name]) => others.includes(name));
+  if (other)
+    throw new ConfigError(
+      `--model.rope_scaling.${other[0]}: ${rope_scaling.rope_type} has no such setting; leave it out`,
     );
   // What is left out is MiniMind's; other projects' attention factor would follow from the factor.
   return { ...given, rope_scaling: { attention_factor: 1, ...Object.fromEntries(scaling) } as RopeScaling };

@@ -211,6 +211,12 @@ function check(config: ModelConfig): void {
     if (whole && !(Number.isInteger(value) && (value as number) > 0))
       throw new ModelConfigError(`model config: ${key} is ${value}, expected a positive whole number`);
   }
+  for (const key of ["rope_theta", "rms_norm_eps"] as const)
+    if (!(Number.isFinite(config[key]) && config[key] > 0))
+      throw new ModelConfigError(`model config: ${key} is ${JSON.stringify(config[key])}, expected a number above 0`);
+  for (const key of ["tie_word_embeddings", "norm_topk_prob"] as const)
+    if (typeof config[key] !== "boolean")
+      throw new ModelConfigError(`model config: ${key} is ${JSON.stringify(config[key])}, expected true or false`);
   if (config.model_type === "qwen3_moe" && !config.num_experts)
     throw new ModelConfigError('model config: model_type "qwen3_moe" needs num_experts');
   const { num_attention_heads: heads, num_key_value_heads: kvHeads, head_dim: headDim } = config;

@@ -9,6 +9,7 @@ import { writeSafetensorsFolder } from "../checkpoint/shards.ts";
 import { readJsonObject } from "../checkpoint/source.ts";
 import { modelInputs } from "../text/config.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
+import type { ModelConfig } from "./config.ts";
 import { type ExportPlan, type FloatDType, inDType, type PlannedTensor } from "./exportPlan.ts";
 import { configJson, huggingFaceConfig, isMiniMinds, tokenIds } from "./load.ts";
 import type { ModelWeights } from "./weights.ts";
@@ -56,12 +57,25 @@ export function planPth(weights: ModelWeights, dtype: FloatDType): ExportPlan {
     : {};
   return {
     tensors: planned(weights, dtype),
-    notes: Object.entries(tied).map(([name, holder]) => `${name} shares the numbers of ${holder}`),
+    notes: [
+      ...Object.entries(tied).map(([name, holder]) => `${name} shares the numbers of ${holder}`),
+      ...scalingNote(weights.config),
+    ],
     async write(path, onTensor) {
       await writePth(path, toWrite(weights, dtype, onTensor), tied);
       return [];
     },
   };
+}
+
+/** What has to be said again of a file without a config. */
+function scalingNote({ rope_scaling: scaling }: ModelConfig): string[] {
+  if (!scaling) return [];
+  const { type, ...settings } = scaling;
+  const flags = Object.entries({ rope_type: type, ...settings }).map(
+    ([key, value]) => `--model.rope_scaling.${key} ${value}`,
+  );
+  return [`the rotary angles are scaled, which a .pth does not tell; convert it back with ${flags.join(" ")}`];
 }
 
 function planned(weights: ModelWeights, dtype: FloatDType): PlannedTensor[] {

@@ -8,7 +8,7 @@ type Sizes = Partial<ModelConfig> & Record<string, unknown>;
 /** Model types of Hugging Face that are read; MiniMind's own is Qwen3's or Llama's, which the tensors tell. */
 const known = ["qwen3", "qwen3_moe", "llama", "qwen2", "minimind"];
 
-/** Keys that change what a model computes, and the values, of a list each one, that leave it as it is here. */
+/** Keys that change what a model computes, and the values, of a layer each one, that leave it as it is here. */
 const mustBe: Record<string, readonly unknown[]> = {
   hidden_act: ["silu"],
   mlp_bias: [false],
@@ -47,6 +47,8 @@ export function readConfig(path: string, json: Json): Sizes {
   const [ropeKey, rope] = said.rope_scaling
     ? (["rope_scaling", said.rope_scaling] as const)
     : (["rope_parameters", rope_parameters ?? {}] as const);
+  if (typeof rope !== "object" || Array.isArray(rope))
+    throw new ModelConfigError(`${path}: ${ropeKey} is ${JSON.stringify(rope)}, expected an object`);
   const { rope_theta, ...scaling } = withoutNulls(rope as Json);
   const sizes: Sizes = {
     ...(isMiniMinds ? {} : type === "qwen3_moe" ? otherwiseMoe : otherwise),
@@ -87,7 +89,7 @@ function readScaling(where: string, { type, ...given }: Json, isMiniMinds: boole
 function expectOnly(where: string, json: Json, allowed: Record<string, readonly unknown[]>, join = ": "): void {
   for (const [key, values] of Object.entries(allowed)) {
     const value = json[key] ?? undefined;
-    const all = Array.isArray(value) ? value : [value];
+    const all = key === "layer_types" && Array.isArray(value) ? value : [value];
     if (value !== undefined && !all.every((each) => values.includes(each)))
       throw new ModelConfigError(`${where}${join}${key} is ${JSON.stringify(value)}, which is not supported`);
   }

@@ -130,6 +130,15 @@ describe("what would compute something else is refused by name:", () => {
   for (const [change, message] of refused)
     test(message, () => expect(() => read(change)).toThrow(`config.json: ${message}, which is not supported`));
 
+  test.each<[object, string]>([
+    [{ rope_theta: 0 }, "rope_theta is 0, expected a number above 0"],
+    [{ rope_theta: "abc" }, 'rope_theta is "abc", expected a number above 0'],
+    [{ rms_norm_eps: -1 }, "rms_norm_eps is -1, expected a number above 0"],
+    [{ tie_word_embeddings: "abc" }, 'tie_word_embeddings is "abc", expected true or false'],
+    [{ rope_parameters: "abc" }, 'rope_parameters is "abc", expected an object'],
+    [{ rope_parameters: { rope_type: [] } }, "rope_parameters.rope_type is [], which is not supported"],
+  ])("nonsense: %p", (change, message) => expect(() => read(change)).toThrow(message));
+
   test("a missing factor", () => {
     expect(() => read({ rope_scaling: { rope_type: "yarn" } })).toThrow(
       "config.json: rope_scaling.factor is missing, which yarn needs",

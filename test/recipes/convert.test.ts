@@ -175,12 +175,26 @@ describe("a .pth whose rotary angles were scaled", () => {
     expect(written("unscaled")).toBe(null);
   });
 
+  test("is told how to come back from a .pth, which holds no config", async () => {
+    const flags = scaling({ rope_type: "llama3", factor: "4", original_max_position_embeddings: "1024" });
+    expect((await convert(...args, at("llama3"), ...flags)).code).toBe(0);
+    const { text, code } = await convert("--from", at("llama3"), "--to", "pth", "--out", at("llama3.pth"));
+    expect(code).toBe(0);
+    const back = /convert it back with (--.*)/.exec(text)![1]!.split(" ");
+    const again = ["--from", at("llama3.pth"), "--to", "hf", "--tokenizer", "none", "--out", at("llama3-back")];
+    expect((await convert(...again, ...back)).code).toBe(0);
+    expect(written("llama3-back")).toEqual(written("llama3"));
+    expect(written("llama3")).toMatchObject({ type: "llama3", factor: 4, high_freq_factor: 4 });
+  });
+
   const nonsense: [flags: Record<string, string>, message: string][] = [
     [
       { factor: "4" },
-      "--model.rope_scaling.factor: says how much, but not how; give --model.rope_scaling.rope_type yarn",
+      "--model.rope_scaling.factor: says how much, but not how; give --model.rope_scaling.rope_type yarn or llama3 too",
     ],
-    [{ rope_type: "linear" }, '--model.rope_scaling.rope_type is "linear", expected one of yarn'],
+    [{ rope_type: "linear" }, '--model.rope_scaling.rope_type is "linear", expected one of yarn, llama3'],
+    [{ rope_type: "llama3", beta_fast: "4" }, "--model.rope_scaling.beta_fast: llama3 has no such setting"],
+    [{ rope_type: "yarn", low_freq_factor: "1" }, "--model.rope_scaling.low_freq_factor: yarn has no such setting"],
     [{ rope_type: "yarn", factor: "0.5" }, '--model.rope_scaling.factor is "0.5", expected a number, 1 or more'],
     [{ rope_type: "yarn", beta_slow: "0" }, "rope_scaling.beta_slow is 0, expected a number above 0"],
     [{ rope_type: "yarn", beta_fast: "1" }, "rope_scaling.beta_fast 1 is not above beta_slow 1"],
