@@ -46,7 +46,7 @@ const schema = {
   from: key("out/sft", "model to adapt, which stays as it is: a run's folder, or a Hugging Face folder"),
   lora: {
     name: key("identity", "the adapter's name: its folder, and which of the corpus' files it learns"),
-    rank: count(2, "columns of A and B: what can be learnt, and what it takes"),
+    rank: count(5, "columns of A and B: what can be learnt, and what it takes"),
     alpha: key(16, "the adapter's product counts alpha / rank times", { min: 0 }),
     dropout: key(0, "share of the adapter's input that is dropped in training", { min: 0, max: 0.9 }),
     targets: key(
@@ -57,11 +57,11 @@ const schema = {
   data: {
     ...conversationKeys({ valShare: 0 }),
     path: key("", "conversations, as for sft; empty: recipes/corpus/<lora.name>.jsonl"),
-    replay: count(4, "rows of the base's own data beside each step's, so that it forgets less; 0: none", 0),
+    replay: count(3, "rows of the base's own data beside each step's, so that it forgets less; 0: none", 0),
     basePath: key("", "the base's data for that; empty: the corpus' sft.jsonl with its data, else none"),
     baseHeldOut: key("", "questions that the base was trained for; empty: the corpus' with its data, else none"),
   },
-  train: trainKeys({ epochs: 13, learningRate: 5e-3, warmup: 20, batchSize: 4 }),
+  train: trainKeys({ epochs: 5, learningRate: 3e-3, warmup: 20, batchSize: 5 }),
   eval: {
     every: count(200, "steps between evaluations; 0: only at the end", 0),
     batches: count(16, "batches of the validation loss"),
@@ -154,7 +154,7 @@ await main(async () => {
     samples: questions.length > 0 ? () => merged(() => replySamples(base, questions, shown)) : undefined,
     save: (step) =>
       run.save(step, snapshot(adapter, optimizer, source), () =>
-        saveAdapter(adapter, run.dir, { base: config.from, tokenizer }),
+        saveAdapter(adapter, run.dir, { base: config.from, tokenizer, dtype: "F16" }),
       ),
   });
   const worker = data.workers !== 0;

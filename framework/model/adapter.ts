@@ -2,7 +2,7 @@
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { FileError, readingError, writeFileAtomic } from "../checkpoint/file.ts";
-import { toFloat32 } from "../checkpoint/host.ts";
+import { fromFloat32, toFloat32 } from "../checkpoint/host.ts";
 import { openCheckpoint } from "../checkpoint/load.ts";
 import { writeSafetensors } from "../checkpoint/safetensors.ts";
 import { type Checkpoint, readJsonObject } from "../checkpoint/source.ts";
@@ -39,17 +39,22 @@ const namings = [/^(?:base_model\.model\.)?(.+)\.lora_([AB])(?:\.default)?\.weig
 /**
  * Writes `adapter_model.safetensors` and `adapter_config.json`, which PEFT loads, each whole or not at all.
  * @param base where the model is from, for PEFT
+ * @param dtype of the numbers in the file; F16 halves it, and rounds them to 11 bits
  * @throws FileError where the disk is full or the folder cannot be written; what was there before stays
  */
 export async function saveAdapter(
   adapter: LoraAdapter,
   folder: string,
-  { base, tokenizer }: { base: string; tokenizer?: Vocabulary },
+  { base, tokenizer, dtype = "F32" }: { base: string; tokenizer?: Vocabulary; dtype?: "F32" | "F16" },
 ): Promise<void> {
   const tensors = new Map(
     [...adapter.namedParameters()].map(([name, p]) => [
       PREFIX + name,
-      { shape: [...p.shape], dtype: "F32" as const, data: async () => (await p.data()) as Float32Array<ArrayBuffer> },
+      {
+        shape: [...p.shape],
+        dtype,
+        data: async () => fromFloat32((await p.data()) as Float32Array<ArrayBuffer>, p.shape, dtype).data,
+      },
     ]),
   );
   await writeSafetensors(join(folder, WEIGHTS), tensors);

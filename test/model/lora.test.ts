@@ -222,6 +222,18 @@ describe("an adapter of a small model", () => {
       loaded.dispose();
     });
 
+    test("in F16 takes half the bytes, and comes back rounded", async () => {
+      const adapter = adapterOf(model);
+      const halved = join(folder, "halved");
+      await saveAdapter(adapter, halved, { base: "out/sft", dtype: "F16" });
+      const loaded = await load(halved);
+      for (const [name, parameter] of loaded.namedParameters()) {
+        const before = (await adapter.namedParameters().get(name)!.data()) as Float32Array;
+        expect(await parameter.data()).toEqual(new Float32Array(new Float16Array(before)));
+      }
+      for (const one of [adapter, loaded]) one.dispose();
+    });
+
     test("of some layers only names them by path", async () => {
       const paths = ["model.layers.1.self_attn.q_proj"];
       const adapter = adapterOf(model, { targets: paths });

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { type Tokenizer, trainTokenizer } from "../../framework/index.ts";
 import { applyChatTemplate, type ChatMessage } from "../../framework/text/chat.ts";
 import { langs, questions } from "../../recipes/corpus/chat/conversations.ts";
+import { identity } from "../../recipes/corpus/chat/identity/index.ts";
 import { framedFacts, type Tone, tones } from "../../recipes/corpus/chat/tones.ts";
 import type { Conversation, HeldConversation, Message, Preference } from "../../recipes/corpus/chat/types.ts";
 import { worldFacts } from "../../recipes/corpus/facts/index.ts";
@@ -120,6 +121,17 @@ describe("the splits", () => {
         expect(asks.length).toBeGreaterThanOrEqual(7);
         expect(held.length).toBe(2);
       }
+    }
+  });
+
+  test("who the model is: 30 wordings and 5 held ones a topic and language, none said twice but for case and marks", () => {
+    const bare = (ask: string) => ask.toLowerCase().replaceAll(/[^\p{L}\p{N}]/gu, "");
+    const wordings = identity.flatMap((topic) => langs.map((lang) => topic[lang]));
+    const all = wordings.flatMap(({ asks, held }) => [...asks, ...held].map(bare));
+    expect(new Set(all).size).toBe(all.length);
+    for (const { asks, held } of wordings) {
+      expect(asks.length).toBeGreaterThanOrEqual(30);
+      expect(held.length).toBe(5);
     }
   });
 

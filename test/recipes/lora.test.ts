@@ -1,6 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { openSafetensors } from "../../framework/checkpoint/safetensors.ts";
 import {
   CausalLM,
   loadAdapter,
@@ -84,7 +85,8 @@ test("a run leaves an adapter that loads, metrics of what it learns and of what 
   const model = await loadModel(join(home, "base"));
   const adapter = await loadAdapter(model, join(home, "lora"), { tokenizer: loadTokenizer(join(home, "base")) });
   expect(adapter.options).toMatchObject({ rank: 2, alpha: 16, dropout: 0.1 });
-  expect(statSync(join(home, "lora/adapter_model.safetensors")).size).toBeGreaterThan(4 * adapter.numParameters());
+  const file = openSafetensors(join(home, "lora/adapter_model.safetensors"));
+  expect(new Set(file.names().map((name) => file.info(name).dtype))).toEqual(new Set(["F16"]));
   model.dispose();
 });
 
@@ -105,7 +107,7 @@ test("--merge writes a model that says what base and adapter say, and overwrites
   const adapter = (await loadAdapter(model, join(home, "lora"))).attach();
   const whole = await loadModel(merged);
   const logits = async (of: typeof model) => noGrad(() => of.eval().forward([[5, 6, 7, 8]])).data();
-  expect(worst(await logits(whole), await logits(model))).toBeLessThan(1e-4);
+  expect(worst(await logits(whole), await logits(model))).toBeLessThan(1e-2); // the adapter's file is F16
   expect(existsSync(join(merged, "tokenizer.json"))).toBe(true);
   for (const m of [adapter, model, whole]) m.dispose();
   const again = await recipe("lora.ts", merge);

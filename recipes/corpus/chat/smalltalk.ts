@@ -1,6 +1,6 @@
 import type { Topic } from "./types.ts";
 
-/** Greetings, thanks, what can you do, and what people like to ask first. Who the model is stays open: see identity.ts. */
+/** Greetings, thanks, what can you do, and what people like to ask first. Who the model is stays open: see identity/. */
 export const smallTalk: readonly Topic[] = [
   {
     id: "hello",
