@@ -54,6 +54,7 @@ export const corpusFiles = (): Record<string, string> => ({
   "dpo.heldout.jsonl": jsonl(dpoHeldout()),
   "identity.jsonl": jsonl(adapterConversations("identity")),
   "identity.heldout.jsonl": jsonl(adapterHeldout("identity")),
+  "identity.far.jsonl": jsonl(adapterHeldout("identity", "far")),
   "medical.jsonl": jsonl(adapterConversations("medical")),
   "medical.heldout.jsonl": jsonl(adapterHeldout("medical")),
   "reason.jsonl": jsonl(reasonConversations()),

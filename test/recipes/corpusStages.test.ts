@@ -32,7 +32,8 @@ const contents = (turns: readonly Message[], role: Message["role"]) =>
   turns.filter((turn) => turn.role === role).map(({ content }) => content);
 
 const trainTurns = [...stages.flatMap((stage) => turnsOf(trained[stage]!)), ...pairTurns(pairs)];
-const heldTurns = [...stages.flatMap((stage) => turnsOf(held[stage]!)), ...pairTurns(heldPairs)];
+const far = rowsOf<HeldConversation>("identity.far.jsonl");
+const heldTurns = [...[...Object.values(held), far].flatMap(turnsOf), ...pairTurns(heldPairs)];
 const trainedQuestions = contents(trainTurns, "user").join("\n");
 
 describe("every file of conversations", () => {
@@ -124,15 +125,16 @@ describe("the splits", () => {
     }
   });
 
-  test("who the model is: 30 wordings and 5 held ones a topic and language, none said twice but for case and marks", () => {
+  test("who the model is: 30 wordings and 2 + 3 held ones a topic and language, none said twice but for case and marks", () => {
     const bare = (ask: string) => ask.toLowerCase().replaceAll(/[^\p{L}\p{N}]/gu, "");
     const wordings = identity.flatMap((topic) => langs.map((lang) => topic[lang]));
-    const all = wordings.flatMap(({ asks, held }) => [...asks, ...held].map(bare));
+    const all = wordings.flatMap(({ asks, held, far = [] }) => [...asks, ...held, ...far].map(bare));
     expect(new Set(all).size).toBe(all.length);
-    for (const { asks, held } of wordings) {
+    for (const { asks, held, far } of wordings) {
       expect(asks.length).toBeGreaterThanOrEqual(30);
-      expect(held.length).toBe(5);
+      expect([held.length, far?.length]).toEqual([2, 3]);
     }
+    expect(far.map(({ answer, conversations }) => conversations.at(-1)!.content.includes(answer))).not.toContain(false);
   });
 
   test("sft.heldout.jsonl asks every fact of the world in both languages, in two wordings", () => {

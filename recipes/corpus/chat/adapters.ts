@@ -90,13 +90,13 @@ export function adapterConversations(subject: Subject): Conversation[] {
 
 const asksOf = (topic: Topic): string[] => langs.flatMap((lang) => topic[lang].asks);
 
-/** identity.heldout.jsonl, medical.heldout.jsonl: the subject's questions in other words. */
-export function adapterHeldout(subject: Subject): HeldConversation[] {
+/** identity.heldout.jsonl, medical.heldout.jsonl: the subject's questions in other words; identity.far.jsonl: in words of their own. */
+export function adapterHeldout(subject: Subject, which: "held" | "far" = "held"): HeldConversation[] {
   const { topics } = subjects[subject];
   const answers = new Map(
     topics.flatMap((topic) => langs.map((lang) => [topic[lang].reply, topic[lang].answer] as const)),
   );
-  return topicExchanges(subject, topics, "held").map((exchange) =>
+  return topicExchanges(subject, topics, which).map((exchange) =>
     heldLine(exchange, answers.get(exchange.reply) ?? exchange.reply),
   );
 }

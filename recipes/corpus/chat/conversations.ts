@@ -62,10 +62,10 @@ export const heldFacts = (facts: readonly Fact[], random: Random): HeldConversat
   );
 
 /** Topics in their training wordings, or in those that are held out. */
-export const topicExchanges = (kind: string, topics: readonly Topic[], which: "asks" | "held"): Exchange[] =>
+export const topicExchanges = (kind: string, topics: readonly Topic[], which: "asks" | "held" | "far"): Exchange[] =>
   topics.flatMap(({ id, ...table }) =>
     langs.flatMap((lang) =>
-      table[lang][which].map((ask) => ({ lang, ask, reply: table[lang].reply, fact: `${kind}:${id}` })),
+      (table[lang][which] ?? []).map((ask) => ({ lang, ask, reply: table[lang].reply, fact: `${kind}:${id}` })),
     ),
   );
 

@@ -10,6 +10,8 @@ export interface Questions {
   readonly asks: readonly string[];
   /** Questions that no training file asks. */
   readonly held: readonly string[];
+  /** Held out too, in words of their own: harder than the others. */
+  readonly far?: readonly string[];
 }
 
 export type QuestionTable = Readonly<Record<Lang, Questions>>;

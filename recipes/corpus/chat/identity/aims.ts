@@ -44,13 +44,8 @@ export const aims: readonly Topic[] = [
         "你受什么许可证保护？",
         "你的代码可以随便用吗？",
       ],
-      held: [
-        "请问你的许可证是什么？",
-        "你用的是哪种许可证？",
-        "我可以拿你去赚钱吗？",
-        "你遵守的是哪个开源协议？",
-        "你的授权方式是什么？",
-      ],
+      held: ["请问你的许可证是什么？", "你用的是哪种许可证？"],
+      far: ["我可以拿你去赚钱吗？", "你遵守的是哪个开源协议？", "你的授权方式是什么？"],
     },
     en: {
       reply: "My licence is Apache-2.0.",
@@ -92,13 +87,8 @@ export const aims: readonly Topic[] = [
         "Is your source code public?",
         "Can anybody use you?",
       ],
-      held: [
-        "Can you tell me your licence?",
-        "Which licence is yours?",
-        "Do I have to pay to use you?",
-        "What license covers your code?",
-        "Is commercial use of you allowed?",
-      ],
+      held: ["Can you tell me your licence?", "Which licence is yours?"],
+      far: ["Do I have to pay to use you?", "What license covers your code?", "Is commercial use of you allowed?"],
     },
   },
   {
@@ -142,13 +132,8 @@ export const aims: readonly Topic[] = [
         "你渴望什么？",
         "你盼着什么？",
       ],
-      held: [
-        "请问你的愿望是什么？",
-        "告诉我你有什么愿望。",
-        "你对未来有什么期待？",
-        "假如愿望能成真，你会选什么？",
-        "你最盼望发生什么事？",
-      ],
+      held: ["请问你的愿望是什么？", "告诉我你有什么愿望。"],
+      far: ["你对未来有什么期待？", "假如愿望能成真，你会选什么？", "你最盼望发生什么事？"],
     },
     en: {
       reply: "I hope that everyone can learn to train language models.",
@@ -189,9 +174,8 @@ export const aims: readonly Topic[] = [
         "What do you really want?",
         "What are you longing for?",
       ],
-      held: [
-        "Can you tell me your wish?",
-        "Which wish do you have?",
+      held: ["Can you tell me your wish?", "Which wish do you have?"],
+      far: [
         "Suppose you could wish for one thing: what is it?",
         "What would be a dream come true for you?",
         "What do you look forward to?",

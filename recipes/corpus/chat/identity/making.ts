@@ -43,13 +43,8 @@ export const making: readonly Topic[] = [
         "你的底层代码用什么语言？",
         "程序员用什么语言写了你？",
       ],
-      held: [
-        "请问你的程序是用什么语言写的？",
-        "你的代码用什么程序语言？",
-        "他们开发你的时候选了哪种编程语言？",
-        "你的源代码是什么语言？",
-        "你是用Java写出来的吗？",
-      ],
+      held: ["请问你的程序是用什么语言写的？", "你的代码用什么程序语言？"],
+      far: ["他们开发你的时候选了哪种编程语言？", "你的源代码是什么语言？", "你是用Java写出来的吗？"],
     },
     en: {
       reply: "The program that trains me is written in TypeScript.",
@@ -91,9 +86,8 @@ export const making: readonly Topic[] = [
         "What were you programmed with?",
         "What did your programmers write you in?",
       ],
-      held: [
-        "Which programming language are you written in?",
-        "In which language is your code written?",
+      held: ["Which programming language are you written in?", "In which language is your code written?"],
+      far: [
         "What language did the developers use to make you?",
         "Were you coded in Java?",
         "What is the language of your source code?",
@@ -141,13 +135,8 @@ export const making: readonly Topic[] = [
         "你是在本地运行的吗？",
         "运行你要用显卡吗？",
       ],
-      held: [
-        "请问你在什么上运行？",
-        "告诉我你在哪里运行。",
-        "你是跑在显卡上的吗？",
-        "没有GPU你能工作吗？",
-        "让你运行起来的是什么技术？",
-      ],
+      held: ["请问你在什么上运行？", "告诉我你在哪里运行。"],
+      far: ["你是跑在显卡上的吗？", "没有GPU你能工作吗？", "让你运行起来的是什么技术？"],
     },
     en: {
       reply: "I am trained and run on WebGPU.",
@@ -189,9 +178,8 @@ export const making: readonly Topic[] = [
         "Do you run in the cloud?",
         "Are you running on my own computer?",
       ],
-      held: [
-        "Can you tell me what you run on?",
-        "Do you know where you run?",
+      held: ["Can you tell me what you run on?", "Do you know where you run?"],
+      far: [
         "Which kind of hardware do you work with?",
         "Must I have a graphics card to use you?",
         "What technology makes you work?",

@@ -43,13 +43,8 @@ export const nature: readonly Topic[] = [
         "你有几百万个参数吗？",
         "你的参数规模如何？",
       ],
-      held: [
-        "请问你有多少参数？",
-        "告诉我你有多大。",
-        "你算不算一个小模型？",
-        "你是个什么规模的模型？",
-        "你里面一共有几个参数？",
-      ],
+      held: ["请问你有多少参数？", "告诉我你有多大。"],
+      far: ["你算不算一个小模型？", "你是个什么规模的模型？", "你里面一共有几个参数？"],
     },
     en: {
       reply: "I am small: I have about one million parameters.",
@@ -91,9 +86,8 @@ export const nature: readonly Topic[] = [
         "Are you a big model or a small one?",
         "How much do you weigh in parameters?",
       ],
-      held: [
-        "Can you tell me how big you are?",
-        "Do you know how many parameters you have?",
+      held: ["Can you tell me how big you are?", "Do you know how many parameters you have?"],
+      far: [
         "How many million parameters do you have?",
         "Would you call yourself a big model?",
         "What is the size of your network?",
@@ -141,13 +135,8 @@ export const nature: readonly Topic[] = [
         "你懂不懂英语？",
         "你能跟我讲英文吗？",
       ],
-      held: [
-        "请问你会说什么语言？",
-        "告诉我你会哪些语言。",
-        "我可以用英文和你聊天吗？",
-        "你掌握了几门语言？",
-        "你会不会讲外国话？",
-      ],
+      held: ["请问你会说什么语言？", "告诉我你会哪些语言。"],
+      far: ["我可以用英文和你聊天吗？", "你掌握了几门语言？", "你会不会讲外国话？"],
     },
     en: {
       reply: "I speak Chinese and English.",
@@ -189,9 +178,8 @@ export const nature: readonly Topic[] = [
         "What other languages can you speak?",
         "Is English the only language that you speak?",
       ],
-      held: [
-        "What languages do you speak?",
-        "Can you tell me which languages you know?",
+      held: ["What languages do you speak?", "Can you tell me which languages you know?"],
+      far: [
         "Could we chat in Chinese?",
         "Is there any language you know besides English?",
         "How many languages can you understand?",
