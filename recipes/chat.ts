@@ -13,7 +13,7 @@ import type { LoraAdapter } from "../framework/model/lora.ts";
 import { type Config, ConfigError, configure, count, key, main } from "../framework/run/index.ts";
 import { nearest } from "../framework/run/schema.ts";
 import type { ChatMessage } from "../framework/text/chat.ts";
-import { adapterNames, useAdapter } from "./shared/adapters.ts";
+import { adapterNames, baseOf, useAdapter } from "./shared/adapters.ts";
 import { type Base, openBase } from "./shared/base.ts";
 import { newestChatRun, recipeOf, trainedLength } from "./shared/modes.ts";
 import { chatPrompt, Speaker, samplingKeys, samplingText, speedText } from "./shared/replyStream.ts";
@@ -21,7 +21,10 @@ import { ReplyView } from "./shared/replyView.ts";
 import { type Exchange, OwnFiles, transcriptText } from "./shared/transcript.ts";
 
 const schema = {
-  run: key("", "run folder or Hugging Face folder; empty: the newest of out/sft, out/dpo, out/distill, out/reason, …"),
+  run: key(
+    "",
+    "run folder or Hugging Face folder; empty: the adapter's base, or the newest of out/sft, out/dpo, out/distill, out/reason, …",
+  ),
   lora: key("", "adapter to start with: a folder in out/lora, or a path"),
   system: key("", "what the model is told before the conversation"),
   tools: key("", "JSON file with a list of the functions that the model may call; you give their results with /tool"),
@@ -237,7 +240,7 @@ await main(async () => {
       "echo 你好 | bun recipes/chat.ts --temperature 0",
     ],
   });
-  const run = config.run || newestChatRun();
+  const run = config.run || baseOf(config.lora) || newestChatRun();
   await init({ verbose: true });
   const base = await openBase(run, { flag: "--run", precision: config.precision });
   const chat = new Chat(run, base, config);

@@ -1,6 +1,7 @@
 /** LoRA adapters by name. */
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { readJsonObject } from "../../framework/checkpoint/source.ts";
 import { loadAdapter } from "../../framework/model/adapter.ts";
 import type { LoraAdapter } from "../../framework/model/lora.ts";
 import { type Base, BaseError } from "./base.ts";
@@ -13,6 +14,13 @@ export function adapterNames(): string[] {
   return readdirSync(home)
     .filter((name) => existsSync(join(home, name, "adapter_config.json")))
     .sort();
+}
+
+/** The run that an adapter was trained on, where it says so and that is still there. */
+export function baseOf(name: string): string | undefined {
+  const config = [join(home, name), name].map((path) => join(path, "adapter_config.json")).find(existsSync);
+  const base = config && name ? readJsonObject(config).base_model_name_or_path : undefined;
+  return typeof base === "string" && existsSync(join(base, "tokenizer.json")) ? base : undefined;
 }
 
 /**

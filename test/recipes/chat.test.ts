@@ -236,6 +236,9 @@ test(
     expect(kept).toBe(adapted);
     expect(restored).toBe(plain);
     expect(text).toContain("adapter off; out/lora holds identity, other");
+    const alone = await chat(["The fox"], "--lora", "identity"); // on the adapter's own base
+    expect(alone.text).toContain(`${run}: `);
+    expect(alone.text).toContain(`> The fox\n${adapted}\n  [`);
     const evaluated = await recipe(
       "eval.ts",
       [...short, "--run", run, "--lora", "identity", "The fox", "--mode", "sft"],
