@@ -154,6 +154,9 @@ function miniMind2Experts(given: Record<string, unknown>): Partial<ModelConfig> 
   };
 }
 
+/** YaRN's own factor of attention. Peng et al. 2023, arXiv:2309.00071, section 3.4 */
+export const yarnAttention = (factor: number): number => 0.1 * Math.log(factor) + 1;
+
 function ropeScaling(given: Record<string, unknown>): RopeScaling {
   const type = given.type ?? given.rope_type;
   if (type !== "yarn" && type !== "llama3")
@@ -193,7 +196,7 @@ function ropeScaling(given: Record<string, unknown>): RopeScaling {
     original_max_position_embeddings: number("original_max_position_embeddings", 2048),
     beta_fast: number("beta_fast", 32),
     beta_slow: number("beta_slow", 1),
-    attention_factor: number("attention_factor", 0.1 * Math.log(factor) + 1),
+    attention_factor: number("attention_factor", yarnAttention(factor)),
   };
   expectAbove(["beta_fast", scaling.beta_fast], ["beta_slow", scaling.beta_slow]);
   return scaling;

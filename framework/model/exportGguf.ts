@@ -5,9 +5,8 @@ import { type GgufTensor, type GgufValue, writeGguf } from "../checkpoint/ggufWr
 import { type HostTensor, sizeOf, toFloat32 } from "../checkpoint/host.ts";
 import { ggufTokenizer } from "../text/gguf.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { type ModelConfig, ModelConfigError } from "./config.ts";
+import { type ModelConfig, ModelConfigError, yarnAttention } from "./config.ts";
 import { type ExportPlan, expectHalf, type PlannedTensor } from "./exportPlan.ts";
-import { yarnAttention } from "./foreignConfig.ts";
 import { isMiniMinds } from "./load.ts";
 import { ggufNames, turnsNeighbours } from "./names.ts";
 import { halvesToNeighbours, stackTensors } from "./rows.ts";

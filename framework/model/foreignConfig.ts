@@ -1,6 +1,6 @@
 /** Configs that other projects write beside a decoder's weights, as ours. */
 import type { GgufMeta } from "../checkpoint/gguf.ts";
-import { type ModelConfig, ModelConfigError } from "./config.ts";
+import { type ModelConfig, ModelConfigError, yarnAttention } from "./config.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 type Sizes = Partial<ModelConfig> & Record<string, unknown>;
@@ -135,9 +135,6 @@ export function readGgufConfig(path: string, values: ReadonlyMap<string, GgufMet
   };
 }
 
-/** llama.cpp multiplies YaRN's own factor of attention, 0.1 ln(factor) + 1, by `attn_factor`. */
-export const yarnAttention = (factor: number): number => 0.1 * Math.log(factor) + 1;
-
 function readYarn(
   path: string,
   architecture: string,
@@ -159,7 +156,7 @@ function readYarn(
     ),
     beta_fast: number("yarn_beta_fast", 32),
     beta_slow: number("yarn_beta_slow", 1),
-    attention_factor: tidy(number("attn_factor", 1) * yarnAttention(factor)),
+    attention_factor: tidy(number("attn_factor", 1) * yarnAttention(factor)), // llama.cpp multiplies the two
   };
 }
 

@@ -16,10 +16,14 @@ export function adapterNames(): string[] {
     .sort();
 }
 
+/** Where an adapter lies: a folder in out/lora, or a path. */
+const pathOf = (name: string): string | undefined => [join(home, name), name].find(existsSync);
+
 /** The run that an adapter was trained on, where it says so and that is still there. */
 export function baseOf(name: string): string | undefined {
-  const config = [join(home, name), name].map((path) => join(path, "adapter_config.json")).find(existsSync);
-  const base = config && name ? readJsonObject(config).base_model_name_or_path : undefined;
+  const path = name && pathOf(name);
+  const config = path && join(path, "adapter_config.json");
+  const base = config && existsSync(config) ? readJsonObject(config).base_model_name_or_path : undefined;
   return typeof base === "string" && existsSync(join(base, "tokenizer.json")) ? base : undefined;
 }
 
@@ -29,7 +33,7 @@ export function baseOf(name: string): string | undefined {
  * @throws BaseError where there is none; AdapterError, FileError where it does not fit the model or cannot be read
  */
 export async function useAdapter({ model, tokenizer }: Base, name: string): Promise<LoraAdapter> {
-  const path = [join(home, name), name].find((path) => existsSync(path));
+  const path = pathOf(name);
   if (path === undefined) {
     const names = adapterNames();
     const known = names.length ? `${home} holds ${names.join(", ")}` : "bun recipes/lora.ts trains one";
