@@ -3,8 +3,10 @@ import { range } from "./shared/matmulParts.ts";
 
 export interface DecodeLinearShape {
   [name: string]: string | boolean | number;
-  /** What becomes of A before the product. norm: its rows' RMS norm. swiglu: silu of a row's first half times its second. */
-  prologue: "none" | "norm" | "swiglu";
+  /** What becomes of A before the product. norm: its rows' RMS norm. */
+  prologue: "none" | "norm";
+  /** Whether B holds two matrices, and C is silu of the first product times the second. */
+  gated: boolean;
   a: Scalar;
   /** f16 is read two to a word: k is a multiple of eight then. */
   b: Scalar;
@@ -18,8 +20,8 @@ export interface DecodeLinearTuning {
   lanes: number;
   /** Whether the workgroup is one subgroup, which joins its sums by shuffles. */
   shuffle: number;
-  /** Whether a lane has a column of its own, and A's elements from the lane that loaded them; else lanes share out k. */
-  columns: number;
+  /** B's loads in a step of a lane that has a column of its own, and A's elements from the lanes that loaded them. 0: lanes share out k. */
+  loads: number;
 }
 
 const MAX_GROUPS = 32768; // along one dimension
@@ -27,7 +29,7 @@ const COLUMNS = 4; // of a workgroup whose lanes share out k
 
 /**
  * C [m, n] = prologue(A) · Bᵀ (+ residual) for few rows, as decoding has them: what stands between two products costs a launch there
- * that takes longer than its work. B is [n, k]; A is [m, k], or [m, 2k] for swiglu; k and n are multiples of four. B is read
+ * that takes longer than its work. A is [m, k]; B is [n, k], or [2n, k] if gated; k and n are multiples of four. B is read
  * once: by lanes that walk four columns of C along k together, in order; or by lanes that walk a column each, which on a CPU, where
  * every element loaded counts, leaves fewer loads of A. A norm's factor is known only at the end of the row, and is put in
  * there. C and the residual are of A's dtype.
@@ -41,122 +43,133 @@ export const decodeLinear = kernel<DecodeLinearShape, DecodeLinearTuning>({
     ...(residual ? { residual: "read" as const } : {}),
     c: "write",
   }),
-  types: ({ a, b }) => ({ a: `vec4<${a}>`, b: b === "f16" ? "vec4u" : "vec4f", c: a, residual: a, gain: "vec4f" }),
+  types: (shape, tuning) => {
+    const [{ a, b }, each] = [shape, perLane(shape, tuning)];
+    return { a: vector(each, a), b: b === "f16" ? "vec4u" : "vec4f", c: a, residual: a, gain: vector(each, "f32") };
+  },
   uniforms: { m: "u32", n: "u32", k: "u32", eps: "f32" },
   sizes: ["n", "k"],
   tuning: [
-    { lanes: [64, 32, 128, 16, 8], shuffle: [0, 1], columns: [0] },
-    { lanes: [4, 8, 16], shuffle: [1], columns: [1] },
+    { lanes: [64, 32, 128, 16, 8], shuffle: [0, 1], loads: [0] },
+    { lanes: [4, 8, 16], shuffle: [1], loads: [2, 4, 8] },
   ],
-  valid: (_, { lanes, shuffle }, target) => !shuffle || (target.subgroups && target.subgroupSize === lanes),
-  pick: ({ b, prologue, few }, target: Target) => {
-    const { subgroupSize: lanes } = target;
-    if (target.class !== "software" || !target.subgroups || lanes < 8) return { lanes: 64, shuffle: 0, columns: 0 };
-    const dear = prologue === "swiglu" && few > 2; // to make A for every four columns again
-    return { lanes, shuffle: 1, columns: b === "f16" || dear ? 1 : 0 };
+  valid: (shape, tuning, { subgroups, subgroupSize }) =>
+    [1, 2, 4].includes(perLane(shape, tuning)) && (!tuning.shuffle || (subgroups && subgroupSize === tuning.lanes)),
+  pick: ({ b }, { class: kind, subgroups, subgroupSize: lanes }: Target) => {
+    if (kind !== "software" || !subgroups || ![4, 8, 16].includes(lanes)) return { lanes: 64, shuffle: 0, loads: 0 };
+    return { lanes, shuffle: 1, loads: b === "f16" ? Math.max(2, lanes / 4) : lanes / 2 };
   },
-  workgroups: (_, { lanes, columns }, { m, n }) => {
-    const groups = m === 0 ? 0 : Math.ceil(n / (columns ? lanes : COLUMNS));
+  workgroups: (_, { lanes, loads }, { m, n }) => {
+    const groups = m === 0 ? 0 : Math.ceil(n / (loads ? lanes : COLUMNS));
     return [Math.min(groups, MAX_GROUPS), Math.ceil(groups / MAX_GROUPS)];
   },
-  cost: ({ a, b, prologue }, { m, n, k }) => ({
-    flops: 2 * m * n * k,
-    bytes: n * k * (b === "f16" ? 2 : 4) + m * (n + (prologue === "swiglu" ? 2 : 1) * k) * (a === "f16" ? 2 : 4),
-  }),
+  cost: ({ a, b, gated }, { m, n, k }) => {
+    const columns = gated ? 2 * n : n;
+    return {
+      flops: 2 * m * columns * k,
+      bytes: columns * k * (b === "f16" ? 2 : 4) + m * (n + k) * (a === "f16" ? 2 : 4),
+    };
+  },
   wgsl: (shape, tuning) => {
-    const { prologue, few } = shape;
-    const { lanes, shuffle, columns } = tuning;
-    const rows = range(few);
-    const width = prologue === "swiglu" ? 2 : 1;
+    const { prologue, gated, few } = shape;
+    const { lanes, shuffle, loads } = tuning;
+    const each = (line: (r: number) => string) => range(few).map(line).join("\n      ");
+    const [sum, product, width, ending] = loads
+      ? ["f32", columnEach(shape, tuning), lanes, ""]
+      : ["vec4f", columnsTogether(shape, tuning), COLUMNS, "[lane]"];
     return `
-    ${shuffle ? "" : `var<workgroup> sums: array<vec4f, ${lanes}>; var<workgroup> parts: array<f32, ${lanes}>;`}
+    ${shuffle ? "" : `var<workgroup> sums: array<vec4f, ${lanes}>; var<workgroup> squareSums: array<f32, ${lanes}>;`}
 
     @compute @workgroup_size(${lanes})
     fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
             @builtin(${shuffle ? "subgroup_invocation_id" : "local_invocation_index"}) lane: u32) {
-      let quads = u.k / 4u;
       let own = group.x + group.y * groups.x;
-      ${rows.map((r) => `let lineA${r} = min(${r}u, u.m - 1u) * quads * ${width}u;`).join(" ")}
-      ${prologue === "norm" ? rows.map((r) => `var squares${r} = 0.0;`).join(" ") : ""}
-      ${columns ? columnEach(shape, tuning) : columnsTogether(shape, tuning)}
+      if (own * ${width}u >= u.n) { return; }
+      let parts = u.k / ${perLane(shape, tuning)}u;
+      let line = u.k / ${perLoad(shape)}u;
+      ${each((r) => `let lineA${r} = min(${r}u, u.m - 1u) * parts; var sum${r} = ${sum}(); var squares${r} = 0.0;`)}
+      ${gated ? bothHalves(product, few, sum) : product}
+      ${prologue === "norm" ? each((r) => joined(`squares${r}`, tuning)) : ""}
+      let column = own * ${width}u + lane;
+      if (lane >= ${width}u || column >= u.n) { return; }
+      ${each((r) => store(shape, r, ending))}
     }`;
   },
 });
 
+/** Elements of B in a load. */
+const perLoad = ({ b }: DecodeLinearShape) => (b === "f16" ? 8 : 4);
+
+/** Elements of A in a load: a lane's part of a step where they are handed round, else four. */
+const perLane = (shape: DecodeLinearShape, { lanes, loads }: DecodeLinearTuning) =>
+  loads ? (loads * perLoad(shape)) / lanes : 4;
+
+const vector = (size: number, type: string) => (size === 1 ? type : `vec${size}<${type}>`);
+
 /** Lanes share out k, four columns at a time, and join their sums. */
-function columnsTogether(shape: DecodeLinearShape, { lanes, shuffle }: DecodeLinearTuning): string {
-  const { b, few } = shape;
-  const rows = range(few);
+function columnsTogether(shape: DecodeLinearShape, tuning: DecodeLinearTuning): string {
+  const rows = range(shape.few);
   const columns = range(COLUMNS);
-  const words = b === "f16" ? 2 : 1; // quads of A for a load of B
-  const line = words === 2 ? "quads / 2u" : "quads";
-  const join = (name: string) => (shuffle ? shuffled(name, lanes) : throughMemory(name, lanes));
+  const quads = range(perLoad(shape) / 4); // of a load of B
   const dots = (r: number) =>
-    `vec4f(${columns
-      .map((i) =>
-        range(words)
-          .map((w) => `dot(y${r}_${w}, b${i}_${w})`)
-          .join(" + "),
-      )
-      .join(", ")})`;
+    `vec4f(${columns.map((i) => quads.map((q) => `dot(y${r}_${q}, b${i}_${q})`).join(" + ")).join(", ")})`;
+  const loads = (r: number) => quads.map((q) => loadA(shape, r, 4, `y${r}_${q}`, `at * ${quads.length}u + ${q}u`));
   return `
-      if (own * ${COLUMNS}u >= u.n) { return; }
-      ${columns.map((i) => `let lineB${i} = (own * ${COLUMNS}u + ${i}u) * (${line});`).join(" ")}
-      ${rows.map((r) => `var sum${r} = vec4f();`).join(" ")}
-      for (var at = lane; at < ${line}; at += ${lanes}u) {
+      ${columns.map((i) => `let lineB${i} = (${first(shape)}own * ${COLUMNS}u + ${i}u) * line;`).join(" ")}
+      for (var at = lane; at < line; at += ${tuning.lanes}u) {
         ${columns.map((i) => loadB(shape, `b${i}`, `lineB${i} + at`)).join(" ")}
-        ${rows
-          .map(
-            (r) =>
-              `${range(words)
-                .map((w) => loadA(shape, r, `y${r}_${w}`, `at * ${words}u + ${w}u`))
-                .join(" ")} sum${r} += ${dots(r)};`,
-          )
-          .join("\n        ")}
+        ${rows.map((r) => `${loads(r).join(" ")} sum${r} += ${dots(r)};`).join("\n        ")}
       }
-      ${rows.map((r) => join(`sum${r}`)).join("\n      ")}
-      ${shape.prologue === "norm" ? rows.map((r) => join(`squares${r}`)).join("\n      ") : ""}
-      if (lane >= ${COLUMNS}u) { return; }
-      ${rows.map((r) => store(shape, r, `own * ${COLUMNS}u + lane`, `sum${r}[lane]`)).join("\n      ")}`;
+      ${rows.map((r) => joined(`sum${r}`, tuning)).join("\n      ")}`;
 }
 
-/** A column a lane. A's next elements are loaded by all lanes, a quad each, and handed round. */
-function columnEach(shape: DecodeLinearShape, { lanes }: DecodeLinearTuning): string {
-  const { b, few } = shape;
-  const rows = range(few);
-  const words = b === "f16" ? 2 : 1;
-  const line = words === 2 ? "quads / 2u" : "quads";
+/** A column a lane. A's next elements are loaded by all lanes, a part each, and handed round. */
+function columnEach(shape: DecodeLinearShape, tuning: DecodeLinearTuning): string {
+  const { lanes, loads } = tuning;
+  const rows = range(shape.few);
+  const [each, perB] = [perLane(shape, tuning), perLoad(shape)];
   const products = (load: number) => {
-    const terms = (r: number) =>
-      range(words).map((w) => `dot(subgroupBroadcast(y${r}, ${load * words + w}u), b${load}_${w})`);
-    const index = `lineB + min(at / ${words}u + ${load}u, ${line} - 1u)`;
+    const term = (r: number, q: number) => `dot(${handed(`y${r}`, load * perB + 4 * q, each)}, b${load}_${q})`;
+    const terms = (r: number) => range(perB / 4).map((q) => term(r, q));
+    const index = `lineB + min(at + ${load}u, line - 1u)`;
     return `{ ${loadB(shape, `b${load}`, index)} ${rows.map((r) => `sum${r} += ${terms(r).join(" + ")};`).join(" ")} }`;
   };
   return `
-      let column = own * ${lanes}u + lane;
-      let lineB = min(column, u.n - 1u) * (${line});
-      ${rows.map((r) => `var sum${r} = 0.0;`).join(" ")}
-      for (var at = 0u; at < quads; at += ${lanes}u) {
-        let mine = min(at + lane, quads - 1u);
-        let counts = f32(at + lane < quads);
-        ${rows.map((r) => loadA(shape, r, `y${r}`, "mine", "counts")).join("\n        ")}
-        ${range(lanes / words)
-          .map(products)
-          .join("\n        ")}
-      }
-      ${shape.prologue === "norm" ? rows.map((r) => shuffled(`squares${r}`, lanes)).join("\n      ") : ""}
-      if (column >= u.n) { return; }
-      ${rows.map((r) => store(shape, r, "column", `sum${r}`)).join("\n      ")}`;
+      let lineB = (${first(shape)}min(own * ${lanes}u + lane, u.n - 1u)) * line;
+      for (var at = 0u; at < line; at += ${loads}u) {
+        let part = at * ${perB / each}u + lane;
+        let mine = min(part, parts - 1u);
+        let counts = f32(part < parts);
+        ${rows.map((r) => loadA(shape, r, each, `y${r}`, "mine", "counts")).join("\n        ")}
+        ${range(loads).map(products).join("\n        ")}
+      }`;
 }
 
-/** A quad of row r behind the prologue, times `counts`; a norm's squares are added up. */
-function loadA({ prologue }: DecodeLinearShape, r: number, name: string, at: string, counts = ""): string {
-  const times = counts && ` * ${counts}`;
-  const quad = (place: string) => `vec4f(a[lineA${r} + ${place}])${times}`;
-  if (prologue === "none") return `let ${name} = ${quad(at)};`;
-  if (prologue === "norm")
-    return `let ${name}x = ${quad(at)}; squares${r} += dot(${name}x, ${name}x); let ${name} = ${name}x * gain[${at}];`;
-  return `let ${name}g = ${quad(at)}; let ${name} = ${name}g / (1.0 + exp(-${name}g)) * vec4f(a[lineA${r} + quads + ${at}]);`;
+/** The product with the first half of B's rows, whose sums are kept in `gate`, then with the second. The loop's bound is hidden: unrolled, it compiles twice. */
+function bothHalves(product: string, few: number, sum: string): string {
+  const each = (line: (r: number) => string) => range(few).map(line).join(" ");
+  return `${each((r) => `var gate${r} = sum${r};`)}
+      for (var half = 0u; half < 2u + (u.m >> 31u); half++) {
+        ${each((r) => `gate${r} = sum${r}; sum${r} = ${sum}(); squares${r} = 0.0;`)}
+        ${product}
+      }`;
+}
+
+/** Where the matrix being walked begins among B's rows. */
+const first = ({ gated }: DecodeLinearShape) => (gated ? "half * u.n + " : "");
+
+/** The step's elements at, at + 1, … at + 3 from the lanes that hold them, `each` a lane. */
+function handed(name: string, at: number, each: number): string {
+  const parts = range(4 / each).map((i) => `subgroupBroadcast(${name}, ${at / each + i}u)`);
+  return parts.length === 1 ? parts[0] : `vec4f(${parts.join(", ")})`;
+}
+
+/** `each` elements of row r behind the prologue, times `counts`; a norm's squares are added up. */
+function loadA(shape: DecodeLinearShape, r: number, each: number, name: string, at: string, counts = ""): string {
+  const part = `${vector(each, "f32")}(a[lineA${r} + ${at}])${counts && ` * ${counts}`}`;
+  if (shape.prologue === "none") return `let ${name} = ${part};`;
+  const square = each === 1 ? `${name}x * ${name}x` : `dot(${name}x, ${name}x)`;
+  return `let ${name}x = ${part}; squares${r} += ${square}; let ${name} = ${name}x * gain[${at}];`;
 }
 
 /** B's next four or eight elements, as quads `name`_0 and `name`_1. */
@@ -166,24 +179,26 @@ function loadB({ b }: DecodeLinearShape, name: string, at: string): string {
   return `let ${name} = b[${at}]; let ${name}_0 = vec4f(${pair("x")}, ${pair("y")}); let ${name}_1 = vec4f(${pair("z")}, ${pair("w")});`;
 }
 
-function store({ prologue, a, residual }: DecodeLinearShape, r: number, column: string, sum: string): string {
-  const at = `${r}u * u.n + ${column}`;
+function store({ prologue, gated, a, residual }: DecodeLinearShape, r: number, ending: string): string {
+  const at = `${r}u * u.n + column`;
   const factor = prologue === "norm" ? ` * inverseSqrt(squares${r} / f32(u.k) + u.eps)` : "";
   const skip = residual ? ` + f32(residual[${at}])` : "";
-  return `if (${r}u < u.m) { c[${at}] = ${a}(${sum}${factor}${skip}); }`;
+  const value = `sum${r}${ending}${factor}`;
+  const gate = gated ? `let gate = gate${r}${ending}${factor};` : "";
+  return `if (${r}u < u.m) { ${gate} c[${at}] = ${a}(${gated ? `gate / (1.0 + exp(-gate)) * ${value}` : value}${skip}); }`;
 }
 
-const shuffled = (name: string, lanes: number): string =>
-  range(Math.log2(lanes))
-    .map((i) => `${name} += subgroupShuffleXor(${name}, ${2 ** i}u);`)
-    .join(" ");
-
-function throughMemory(name: string, lanes: number): string {
-  const memory = name.startsWith("sum") ? "sums" : "parts";
+/** Adds a variable up over the lanes. */
+function joined(name: string, { lanes, shuffle }: DecodeLinearTuning): string {
+  if (shuffle)
+    return range(Math.log2(lanes))
+      .map((i) => `${name} += subgroupShuffleXor(${name}, ${2 ** i}u);`)
+      .join(" ");
+  const memory = name.startsWith("sum") ? "sums" : "squareSums";
   return `${memory}[lane] = ${name};
-      for (var half = ${lanes / 2}u; half > 0u; half /= 2u) {
+      for (var reach = ${lanes / 2}u; reach > 0u; reach /= 2u) {
         workgroupBarrier();
-        if (lane < half) { ${memory}[lane] += ${memory}[lane + half]; }
+        if (lane < reach) { ${memory}[lane] += ${memory}[lane + reach]; }
       }
       workgroupBarrier();
       ${name} = ${memory}[0];

@@ -158,8 +158,11 @@ export class SwiGLU extends Module {
     const { gate_proj: gate, up_proj: up, down_proj: down } = this;
     const bytes = (x.size / x.dim(-1)) * 2 * gate.weight.shape[0] * bytesOf(x.dtype);
     if (bytes <= gpu().device.limits.maxStorageBufferBindingSize) {
-      const both = packedForward(x, [gate, up], norm);
-      return down.adapter ? down.forward(swiglu(both), residual) : gatedLinear(both, down.weight, residual);
+      const adapted = gate.adapter || up.adapter;
+      const gated = adapted
+        ? swiglu(packedForward(x, [gate, up], norm))
+        : gatedLinear(x, [gate.weight, up.weight], norm);
+      return down.forward(gated, residual);
     }
     const h = norm ? norm.forward(x) : x;
     return down.forward(gate.forward(h).silu().mul(up.forward(h)), residual);

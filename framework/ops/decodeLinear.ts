@@ -18,66 +18,72 @@ export interface Norm {
  * @param weights [outᵢ, in] each
  * @returns       [..., out₁ + out₂ + …], x's dtype
  */
-export function normedLinear(x: Tensor, { weight, eps }: Norm, weights: readonly Tensor[]): Tensor {
-  const read = weights.map((w) => readAs(w, x.dtype));
-  const joined = fewRows(x, read[0]) ? Tensor.join(read) : undefined;
-  const y = joined && launch("norm", x, joined, { gain: weight, eps });
-  return y ?? packedLinear(rmsNorm(x, weight, { eps }), weights);
+export function normedLinear(x: Tensor, norm: Norm, weights: readonly Tensor[]): Tensor {
+  const joined = decodes(x, weights);
+  const y = joined && launch(x, joined, { norm });
+  return y ?? packedLinear(rmsNorm(x, norm.weight, norm), weights);
 }
 
 /**
- * linear(x, weight) + residual: where decoding reads f16 weights, by the kernel that takes two of them in one load.
+ * linear(x, weight) + residual: where decoding calls for it, by the kernel for few rows.
  * @param x        [..., in]
  * @param weight   [out, in]
  * @param residual [..., out]
  * @returns        [..., out], x's dtype
  */
 export function plainLinear(x: Tensor, weight: Tensor, residual?: Tensor): Tensor {
-  const read = readAs(weight, x.dtype);
-  const y = read.dtype === "f16" && fewRows(x, read) ? launch("none", x, read, { residual }) : undefined;
+  const read = decodes(x, [weight]);
+  const y = read && launch(x, read, { residual });
   return y ?? linear(x, weight, undefined, residual);
 }
 
 /**
- * linear(swiglu(x), weight) + residual: in one launch where decoding calls for it.
- * @param x        [..., 2 · in]
- * @param weight   [out, in]
- * @param residual [..., out]
- * @returns        [..., out], x's dtype
+ * swiglu(packedLinear(rmsNorm(x), [gate, up])): in one launch where decoding calls for it.
+ * @param x       [..., in]
+ * @param weights [out, in] each
+ * @param norm    x goes in as it is where there is none
+ * @returns       [..., out], x's dtype
  */
-export function gatedLinear(x: Tensor, weight: Tensor, residual?: Tensor): Tensor {
-  const read = readAs(weight, x.dtype);
-  const y = fewRows(x, read) ? launch("swiglu", x, read, { residual }) : undefined;
-  return y ?? linear(swiglu(x), weight, undefined, residual);
+export function gatedLinear(x: Tensor, weights: readonly [gate: Tensor, up: Tensor], norm?: Norm): Tensor {
+  const joined = decodes(x, weights);
+  const y = joined && launch(x, joined, { norm, gated: true });
+  return y ?? swiglu(packedLinear(norm ? rmsNorm(x, norm.weight, norm) : x, weights));
 }
 
-/** A CPU gains by it for one row, whose product waits for memory anyway, and for two of f16; a GPU for as many as a lane has registers for. */
-function fewRows(x: Tensor, { dtype }: Tensor): boolean {
+/**
+ * The weights as one, where this is decoding: outside the graph and for few rows. A CPU gains by it for one row, whose product waits for
+ * memory anyway, and for two of f16; a GPU for as many as a lane has registers for.
+ */
+function decodes(x: Tensor, weights: readonly Tensor[]): Tensor | undefined {
+  if (isRecording()) return undefined;
+  const read = weights.map((weight) => readAs(weight, x.dtype));
   const rows = x.dim(-1) ? x.size / x.dim(-1) : 0;
-  const most = gpu().target.class === "software" ? (dtype === "f16" ? 2 : 1) : 8;
-  return !isRecording() && rows > 0 && rows <= most;
+  const most = gpu().target.class === "software" ? (read[0].dtype === "f16" ? 2 : 1) : 8;
+  return rows > 0 && rows <= most ? Tensor.join(read) : undefined;
 }
 
 /** Nothing where the kernel does not take these sizes. */
 function launch(
-  prologue: DecodeLinearShape["prologue"],
   x: Tensor,
   weight: Tensor,
-  { gain, eps = 0, residual }: { gain?: Tensor; eps?: number; residual?: Tensor },
+  { norm, residual, gated = false }: { norm?: Norm; residual?: Tensor; gated?: boolean },
 ): Tensor | undefined {
-  const [n, k] = weight.shape;
+  const [rows, k] = weight.shape;
+  const n = gated ? rows / 2 : rows;
   const whole = n % 4 === 0 && k % (weight.dtype === "f16" ? 8 : 4) === 0;
-  const fits = whole && x.dim(-1) === (prologue === "swiglu" ? 2 * k : k);
-  if (!fits || (residual && residual.dtype !== x.dtype)) return undefined;
-  const m = x.size / x.dim(-1);
+  if (!whole || x.dim(-1) !== k || (residual && residual.dtype !== x.dtype)) return undefined;
+  const m = x.size / k;
   const y = Tensor.empty([...x.shape.slice(0, -1), n], x.dtype, "decodeLinear");
-  const few = [1, 2, 4, 8].find((rows) => m <= rows) as number;
+  const few = [1, 2, 4, 8].find((most) => m <= most) as number;
   const views = {
     ...{ a: x.view(), b: weight.view(), c: y.view() },
-    ...(gain ? { gain: gain.view() } : {}),
+    ...(norm ? { gain: norm.weight.view() } : {}),
     ...(residual ? { residual: residual.view() } : {}),
   };
-  const shape = { prologue, a: x.dtype, b: weight.dtype, residual: residual !== undefined, few };
-  gpu().launch(decodeLinear, views, shape, { m, n, k, eps });
+  const shape: DecodeLinearShape = {
+    ...{ prologue: norm ? "norm" : "none", a: x.dtype, b: weight.dtype },
+    ...{ gated, residual: residual !== undefined, few },
+  };
+  gpu().launch(decodeLinear, views, shape, { m, n, k, eps: norm?.eps ?? 0 });
   return y;
 }
