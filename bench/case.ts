@@ -11,6 +11,8 @@ export interface KernelCase {
   buffers: Record<string, number | ArrayBufferView>;
   /** Left out on software adapters, which would take minutes. */
   heavy?: boolean;
+  /** Of a kernel for software adapters alone. */
+  software?: boolean;
 }
 
 /** Erases a kernel's own shape type so that cases of many kernels fit one list. */

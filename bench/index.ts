@@ -105,7 +105,7 @@ if (args.decode) {
 const isHardware = gpu.target.class !== "software";
 const casesOf = async (file: string): Promise<KernelCase[] | (() => Promise<Row[]>)> => {
   const { default: bench } = (await import(join(here, file))) as { default: KernelCase[] | (() => Promise<Row[]>) };
-  return typeof bench === "function" ? bench : bench.filter(({ heavy }) => isHardware || !heavy);
+  return typeof bench === "function" ? bench : bench.filter(({ heavy, software }) => (isHardware ? !software : !heavy));
 };
 
 if (args.tune) {

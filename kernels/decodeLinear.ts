@@ -1,4 +1,5 @@
 import { kernel, type Scalar, type Target } from "../framework/device/kernel.ts";
+import { columnStep, loaded, loadQuads, perLoad, shuffledSum } from "./shared/decodeProduct.ts";
 import { range } from "./shared/matmulParts.ts";
 
 export interface DecodeLinearShape {
@@ -45,7 +46,7 @@ export const decodeLinear = kernel<DecodeLinearShape, DecodeLinearTuning>({
   }),
   types: (shape, tuning) => {
     const [{ a, b }, each] = [shape, perLane(shape, tuning)];
-    return { a: vector(each, a), b: b === "f16" ? "vec4u" : "vec4f", c: a, residual: a, gain: vector(each, "f32") };
+    return { a: vector(each, a), b: loaded(b), c: a, residual: a, gain: vector(each, "f32") };
   },
   uniforms: { m: "u32", n: "u32", k: "u32", eps: "f32" },
   sizes: ["n", "k"],
@@ -86,7 +87,7 @@ export const decodeLinear = kernel<DecodeLinearShape, DecodeLinearTuning>({
       let own = group.x + group.y * groups.x;
       if (own * ${width}u >= u.n) { return; }
       let parts = u.k / ${perLane(shape, tuning)}u;
-      let line = u.k / ${perLoad(shape)}u;
+      let line = u.k / ${perLoad(shape.b)}u;
       ${each((r) => `let lineA${r} = min(${r}u, u.m - 1u) * parts; var sum${r} = ${sum}(); var squares${r} = 0.0;`)}
       ${gated ? bothHalves(product, few, sum) : product}
       ${prologue === "norm" ? each((r) => joined(`squares${r}`, tuning)) : ""}
@@ -97,12 +98,9 @@ export const decodeLinear = kernel<DecodeLinearShape, DecodeLinearTuning>({
   },
 });
 
-/** Elements of B in a load. */
-const perLoad = ({ b }: DecodeLinearShape) => (b === "f16" ? 8 : 4);
-
 /** Elements of A in a load: a lane's part of a step where they are handed round, else four. */
 const perLane = (shape: DecodeLinearShape, { lanes, loads }: DecodeLinearTuning) =>
-  loads ? (loads * perLoad(shape)) / lanes : 4;
+  loads ? (loads * perLoad(shape.b)) / lanes : 4;
 
 const vector = (size: number, type: string) => (size === 1 ? type : `vec${size}<${type}>`);
 
@@ -110,14 +108,14 @@ const vector = (size: number, type: string) => (size === 1 ? type : `vec${size}<
 function columnsTogether(shape: DecodeLinearShape, tuning: DecodeLinearTuning): string {
   const rows = range(shape.few);
   const columns = range(COLUMNS);
-  const quads = range(perLoad(shape) / 4); // of a load of B
+  const quads = range(perLoad(shape.b) / 4); // of a load of B
   const dots = (r: number) =>
     `vec4f(${columns.map((i) => quads.map((q) => `dot(y${r}_${q}, b${i}_${q})`).join(" + ")).join(", ")})`;
   const loads = (r: number) => quads.map((q) => loadA(shape, r, 4, `y${r}_${q}`, `at * ${quads.length}u + ${q}u`));
   return `
       ${columns.map((i) => `let lineB${i} = (${first(shape)}own * ${COLUMNS}u + ${i}u) * line;`).join(" ")}
       for (var at = lane; at < line; at += ${tuning.lanes}u) {
-        ${columns.map((i) => loadB(shape, `b${i}`, `lineB${i} + at`)).join(" ")}
+        ${columns.map((i) => loadQuads(shape.b, `b${i}`, `b[lineB${i} + at]`)).join(" ")}
         ${rows.map((r) => `${loads(r).join(" ")} sum${r} += ${dots(r)};`).join("\n        ")}
       }
       ${rows.map((r) => joined(`sum${r}`, tuning)).join("\n      ")}`;
@@ -127,13 +125,8 @@ function columnsTogether(shape: DecodeLinearShape, tuning: DecodeLinearTuning): 
 function columnEach(shape: DecodeLinearShape, tuning: DecodeLinearTuning): string {
   const { lanes, loads } = tuning;
   const rows = range(shape.few);
-  const [each, perB] = [perLane(shape, tuning), perLoad(shape)];
-  const products = (load: number) => {
-    const term = (r: number, q: number) => `dot(${handed(`y${r}`, load * perB + 4 * q, each)}, b${load}_${q})`;
-    const terms = (r: number) => range(perB / 4).map((q) => term(r, q));
-    const index = `lineB + min(at + ${load}u, line - 1u)`;
-    return `{ ${loadB(shape, `b${load}`, index)} ${rows.map((r) => `sum${r} += ${terms(r).join(" + ")};`).join(" ")} }`;
-  };
+  const [each, perB] = [perLane(shape, tuning), perLoad(shape.b)];
+  const load = (i: number) => `b[lineB + min(at + ${i}u, line - 1u)]`;
   return `
       let lineB = (${first(shape)}min(own * ${lanes}u + lane, u.n - 1u)) * line;
       for (var at = 0u; at < line; at += ${loads}u) {
@@ -141,7 +134,7 @@ function columnEach(shape: DecodeLinearShape, tuning: DecodeLinearTuning): strin
         let mine = min(part, parts - 1u);
         let counts = f32(part < parts);
         ${rows.map((r) => loadA(shape, r, each, `y${r}`, "mine", "counts")).join("\n        ")}
-        ${range(loads).map(products).join("\n        ")}
+        ${columnStep({ b: shape.b, loads, load, each, rows })}
       }`;
 }
 
@@ -158,25 +151,12 @@ function bothHalves(product: string, few: number, sum: string): string {
 /** Where the matrix being walked begins among B's rows. */
 const first = ({ gated }: DecodeLinearShape) => (gated ? "half * u.n + " : "");
 
-/** The step's elements at, at + 1, … at + 3 from the lanes that hold them, `each` a lane. */
-function handed(name: string, at: number, each: number): string {
-  const parts = range(4 / each).map((i) => `subgroupBroadcast(${name}, ${at / each + i}u)`);
-  return parts.length === 1 ? parts[0] : `vec4f(${parts.join(", ")})`;
-}
-
 /** `each` elements of row r behind the prologue, times `counts`; a norm's squares are added up. */
 function loadA(shape: DecodeLinearShape, r: number, each: number, name: string, at: string, counts = ""): string {
   const part = `${vector(each, "f32")}(a[lineA${r} + ${at}])${counts && ` * ${counts}`}`;
   if (shape.prologue === "none") return `let ${name} = ${part};`;
   const square = each === 1 ? `${name}x * ${name}x` : `dot(${name}x, ${name}x)`;
   return `let ${name}x = ${part}; squares${r} += ${square}; let ${name} = ${name}x * gain[${at}];`;
-}
-
-/** B's next four or eight elements, as quads `name`_0 and `name`_1. */
-function loadB({ b }: DecodeLinearShape, name: string, at: string): string {
-  if (b !== "f16") return `let ${name}_0 = b[${at}];`;
-  const pair = (x: string) => `unpack2x16float(${name}.${x})`;
-  return `let ${name} = b[${at}]; let ${name}_0 = vec4f(${pair("x")}, ${pair("y")}); let ${name}_1 = vec4f(${pair("z")}, ${pair("w")});`;
 }
 
 function store({ prologue, gated, a, residual }: DecodeLinearShape, r: number, ending: string): string {
@@ -190,10 +170,7 @@ function store({ prologue, gated, a, residual }: DecodeLinearShape, r: number, e
 
 /** Adds a variable up over the lanes. */
 function joined(name: string, { lanes, shuffle }: DecodeLinearTuning): string {
-  if (shuffle)
-    return range(Math.log2(lanes))
-      .map((i) => `${name} += subgroupShuffleXor(${name}, ${2 ** i}u);`)
-      .join(" ");
+  if (shuffle) return shuffledSum(name, lanes);
   const memory = name.startsWith("sum") ? "sums" : "squareSums";
   return `${memory}[lane] = ${name};
       for (var reach = ${lanes / 2}u; reach > 0u; reach /= 2u) {

@@ -3,6 +3,7 @@ import type { AttentionCache } from "../nn/attention.ts";
 import { scaledDotProductAttention } from "../ops/attention.ts";
 import { appendToCache, type CacheLayer, decodeAttention, decodeHeads } from "../ops/decode.ts";
 import { fill } from "../ops/elementwise.ts";
+import { meetingPlace } from "../ops/meet.ts";
 import type { HeadsOptions, HeadsPlace } from "../ops/selfAttention.ts";
 import type { DType } from "../tensor/dtype.ts";
 import { unscoped } from "../tensor/scope.ts";
@@ -31,6 +32,7 @@ export class KVCache implements AttentionCache {
   /** i32 [B]: tokens that each row holds. */
   readonly lengths: Tensor;
   private readonly layers: CacheLayer[];
+  private readonly met: Tensor;
   private ragged = false;
 
   constructor(config: ModelConfig, { batch, capacity, dtype, table }: CacheSizes) {
@@ -40,6 +42,7 @@ export class KVCache implements AttentionCache {
     const empty = (name: string) =>
       unscoped(() => Tensor.empty([batch, capacity, config.num_key_value_heads, config.head_dim], dtype, name));
     this.lengths = unscoped(() => fill(Tensor.empty([batch], "i32", "cache.lengths"), 0));
+    this.met = unscoped(meetingPlace);
     this.layers = Array.from({ length: config.num_hidden_layers }, () => ({
       k: empty("cache.k"),
       v: empty("cache.v"),
@@ -61,6 +64,10 @@ export class KVCache implements AttentionCache {
     return this.ragged ? decodeHeads(qkv, options, this.layers[layer]) : undefined;
   }
 
+  decoding(layer: number): (CacheLayer & { met: Tensor }) | undefined {
+    return this.ragged ? { ...this.layers[layer], met: this.met } : undefined;
+  }
+
   append(layer: number, k: Tensor, v: Tensor): void {
     this.expectRoom(k.shape[1]);
     appendToCache(k, v, this.layers[layer]);
@@ -71,6 +78,11 @@ export class KVCache implements AttentionCache {
     if (this.ragged) return decodeAttention(q, own);
     const keys = this.length + q.shape[1];
     return scaledDotProductAttention(q, own.k, own.v, { causal: true, layout: "BTHD", keys });
+  }
+
+  /** Whether workgroups of a layer's launch waited for each other in vain: what came of it is NaN, and so is all that comes. */
+  async missed(): Promise<boolean> {
+    return (await this.met.data())[2] > 0;
   }
 
   /** Counts tokens that all layers have taken. Rows of different lengths are counted by who picks their tokens. */
@@ -106,6 +118,7 @@ export class KVCache implements AttentionCache {
 
   dispose(): void {
     this.lengths.dispose();
+    this.met.dispose();
     this.table.dispose();
     for (const { k, v } of this.layers) {
       k.dispose();

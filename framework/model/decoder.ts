@@ -1,6 +1,8 @@
 import { checkpointAll } from "../autograd/checkpoint.ts";
 import { isRecording } from "../autograd/graph.ts";
 import { Attention, Embedding, Module, MoE, type Placement, RMSNorm, SwiGLU } from "../nn/index.ts";
+import { adjoin } from "../nn/module.ts";
+import { decodeLayer } from "../ops/decodeLayer.ts";
 import type { Precision } from "../optim/index.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -29,12 +31,42 @@ export class DecoderLayer extends Module {
     this.mlp = mlp(config);
     this.input_layernorm = new RMSNorm(config.hidden_size, config.rms_norm_eps);
     this.post_attention_layernorm = new RMSNorm(config.hidden_size, config.rms_norm_eps);
+    this.adjoinWeights();
+  }
+
+  /** One buffer for the matrices and one for the norms' weights, which {@link decode} binds. */
+  private adjoinWeights(): void {
+    const { self_attn: attention, mlp } = this;
+    if (mlp instanceof MoE) return;
+    const { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm } = attention;
+    adjoin([q_proj, k_proj, v_proj, o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj].map(({ weight }) => weight));
+    const norms = [this.input_layernorm, this.post_attention_layernorm, q_norm, k_norm];
+    adjoin(norms.flatMap((norm) => norm?.weight ?? []));
   }
 
   /** `balance` takes the balance loss of a layer of experts. */
   forward(x: Tensor, placement: Placement, balance?: Tensor[]): Tensor {
+    const y = isRecording() ? undefined : this.decode(x, placement);
+    if (y) return y;
     const h = this.self_attn.forward(x, placement, x, this.input_layernorm);
     return this.mlp.forward(h, h, this.post_attention_layernorm, balance);
+  }
+
+  /** The layer in one launch, where that is at hand: see `decodeLayer`. */
+  private decode(x: Tensor, { table, positions, cache }: Placement): Tensor | undefined {
+    const { self_attn: attention, mlp, input_layernorm: norm, post_attention_layernorm: mlpNorm } = this;
+    const own = cache?.decoding(attention.layer);
+    if (!own || !table || positions || mlp instanceof MoE) return undefined;
+    const { q_proj: q, k_proj: k, v_proj: v, o_proj: o, q_norm, k_norm } = attention;
+    const { gate_proj: gate, up_proj: up, down_proj: down } = mlp;
+    const layers = { q, k, v, o, gate, up, down };
+    if (Object.values(layers).some(({ adapter, bias }) => adapter || bias)) return undefined;
+    const heads = q_norm && k_norm && { q: q_norm, k: k_norm };
+    const matrices = {
+      ...{ q: q.weight, k: k.weight, v: v.weight, o: o.weight },
+      ...{ gate: gate.weight, up: up.weight, down: down.weight },
+    };
+    return decodeLayer(x, { matrices, norm, mlpNorm, heads }, own, { table, met: own.met });
   }
 }
 

@@ -1,7 +1,8 @@
 import { noGrad } from "../autograd/graph.ts";
-import { MicroMindError } from "../device/errors.ts";
+import { DeviceError, MicroMindError } from "../device/errors.ts";
 import type { Program } from "../device/program.ts";
 import { indexSelect } from "../ops/gather.ts";
+import { findMeeting, setMeeting } from "../ops/meet.ts";
 import { NO_TOKEN, type SampleOptions, Sampler } from "../ops/sample.ts";
 import { concat } from "../ops/shape.ts";
 import { gpu } from "../tensor/engine.ts";
@@ -62,6 +63,7 @@ export async function* generateBatch(
   const left = prompts.map((prompt) => Math.min(maxNewTokens, most - prompt.length + 1));
   const steps = Math.max(0, ...left);
   if (steps === 0) return;
+  await findMeeting();
   const decoding = new Decoding(model, prompts, steps, options);
   const reads: Promise<Int32Array>[] = [];
   const read = () => {
@@ -81,7 +83,7 @@ export async function* generateBatch(
       for (const [i, token] of tokens.entries()) {
         const row = i % prompts.length;
         if (left[row] === 0) continue;
-        if (token === NO_TOKEN) throw notFinite(row);
+        if (token === NO_TOKEN) throw await decoding.whyNone(row);
         left[row] = stop.includes(token) ? 0 : left[row] - 1;
         if (!stop.includes(token)) yield { row, token };
       }
@@ -127,12 +129,6 @@ function check(
         `generate: ${which} holds ${prompt[wrong]} (position ${wrong}), outside the vocabulary of ${vocabulary}`,
       );
   });
-}
-
-function notFinite(row: number): MicroMindError {
-  return new MicroMindError(
-    `generate: the logits of row ${row} are NaN, Infinity, or all -Infinity; the weights are broken or their sums overflow`,
-  );
 }
 
 /** Rows being decoded: their cache, their sampler, and the launches that make a token of each. */
@@ -228,6 +224,18 @@ class Decoding {
     const from = { block, offset: offset + this.given * bytes, bytes: (this.made - this.given) * bytes };
     this.given = this.made;
     return new Int32Array(await gpu().read(from));
+  }
+
+  /** What is wrong where no token could be picked. */
+  async whyNone(row: number): Promise<MicroMindError> {
+    if (!(await this.cache.missed()))
+      return new MicroMindError(
+        `generate: the logits of row ${row} are NaN, Infinity, or all -Infinity; the weights are broken or their sums overflow`,
+      );
+    setMeeting(0);
+    return new DeviceError(
+      `generate: ${gpu().name} no longer runs the workgroups of decodeLayer side by side. Try again: layers are launched in parts from now on`,
+    );
   }
 
   dispose(): void {

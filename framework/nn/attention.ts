@@ -1,4 +1,5 @@
 import { type AttentionOptions, documentSpans, scaledDotProductAttention } from "../ops/attention.ts";
+import type { CacheLayer } from "../ops/decode.ts";
 import { rope } from "../ops/rope.ts";
 import { fusesHeads, type HeadsOptions, type HeadsPlace, selfAttention, splitHeads } from "../ops/selfAttention.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -18,6 +19,8 @@ export interface AttentionCache {
    * than one launch.
    */
   attendTo(layer: number, qkv: Tensor, options: HeadsOptions): Tensor | undefined;
+  /** A layer's buffers and where workgroups meet, while each row takes a token at a time at its own length. */
+  decoding(layer: number): (CacheLayer & { met: Tensor }) | undefined;
   /** Puts k and v [B, T, Hkv, D] of new tokens there. */
   append(layer: number, k: Tensor, v: Tensor): void;
   /** Queries [B, T, H, D] of the newest tokens over all that they may see: [B, T, H, D]. */
@@ -88,6 +91,11 @@ export class Attention extends Module {
     this.q_norm = normEps === undefined ? undefined : new RMSNorm(headDim, normEps);
     this.k_norm = normEps === undefined ? undefined : new RMSNorm(headDim, normEps);
     adjoin([this.q_proj.weight, this.k_proj.weight, this.v_proj.weight]);
+  }
+
+  /** Which of a cache's layers is its own. */
+  get layer(): number {
+    return this.sizes.layer;
   }
 
   /** x [B, T, hidden] to [B, T, hidden]; x is normalised first if `norm` is given, and `residual`, of x's shape, added to what comes out. */

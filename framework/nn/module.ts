@@ -16,16 +16,18 @@ export function parameter(data: Tensor): Tensor {
 
 /**
  * Moves tensors of one dtype behind each other into one buffer, so that one launch can take them all (see `packedLinear`). They stay
- * the same objects. Where a size is no multiple of an adapter's alignment they stay where they are.
+ * the same objects. A gap stands behind one whose size is no multiple of what adapters align by.
  */
 export function adjoin<T extends readonly Tensor[]>(tensors: T): T {
   const [{ dtype }] = tensors;
-  if (tensors.some(({ size }) => size % ALIGN)) return tensors;
-  const whole = unscoped(() => Tensor.empty([tensors.reduce((all, { size }) => all + size, 0)], dtype, "adjoined"));
+  const room = ({ size }: Tensor) => Math.ceil(size / ALIGN) * ALIGN;
+  const whole = unscoped(() =>
+    Tensor.empty([tensors.reduce((all, tensor) => all + room(tensor), 0)], dtype, "adjoined"),
+  );
   let start = 0;
   for (const tensor of tensors) {
     tensor.rehome(whole.window(start, tensor.shape));
-    start += tensor.size;
+    start += room(tensor);
   }
   whole.dispose();
   return tensors;

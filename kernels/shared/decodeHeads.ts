@@ -10,19 +10,32 @@ export interface DecodeHeads {
   norm: boolean;
 }
 
+/** WGSL of vectors of the joint projection and of the heads' norms. */
+export interface HeadsIo {
+  qkv: (i: string) => string;
+  qNorm: (i: string) => string;
+  kNorm: (i: string) => string;
+  /** Whether the lanes are known to go in step, so that what one has written the others see without a barrier. */
+  lockstep: boolean;
+}
+
 /**
  * WGSL that makes the workgroup's `queries`, normalised, turned and scaled, out of qkv [batch, heads + 2 · kvHeads, headDim], and
  * puts the new key and value at the end of its row of the cache, unless that is full. Lanes share out a head's pairs of vectors.
  * `allSum(v, lane)` is there where the heads are normalised.
  */
-export function placeHeads({ headDim, group, dtype, norm }: DecodeHeads, lanes: number): string {
+export function placeHeads(
+  { headDim, group, dtype, norm }: DecodeHeads,
+  lanes: number,
+  { qkv, qNorm, kNorm, lockstep }: HeadsIo,
+): string {
   const [quads, half] = [headDim / 4, headDim / 8];
   const pairs = range(Math.ceil(half / lanes));
   const each = (statement: (c: number) => string) => pairs.map(statement).join(" ");
   const whole = half % lanes === 0;
   const counts = (c: number) => (whole ? "" : `if (lane + ${c * lanes}u < ${half}u) `);
   const weigh = (c: number) =>
-    `let g${c} = select(qNorm[i${c}], kNorm[i${c}], isKey) * r; let h${c} = select(qNorm[i${c} + ${half}u], kNorm[i${c} + ${half}u], isKey) * r;
+    `let g${c} = select(${qNorm(`i${c}`)}, ${kNorm(`i${c}`)}, isKey) * r; let h${c} = select(${qNorm(`i${c} + ${half}u`)}, ${kNorm(`i${c} + ${half}u`)}, isKey) * r;
         a${c} *= g${c}; b${c} *= h${c};`;
   const turn = (c: number) =>
     `let t${c} = table[turn + 2u * i${c}]; let s${c} = table[turn + 2u * i${c} + 1u];
@@ -41,7 +54,7 @@ export function placeHeads({ headDim, group, dtype, norm }: DecodeHeads, lanes: 
       for (var h = 0u; h < ${group + 1}u + zero; h++) {
         let isKey = h == ${group}u;
         let mine = source + select(at.y * ${group}u + h, u.kvHeads * ${group}u + at.y, isKey) * ${quads}u;
-        ${each((c) => `var a${c} = vec4f(qkv[mine + i${c}]); var b${c} = vec4f(qkv[mine + i${c} + ${half}u]);`)}
+        ${each((c) => `var a${c} = vec4f(${qkv(`mine + i${c}`)}); var b${c} = vec4f(${qkv(`mine + i${c} + ${half}u`)});`)}
         ${norm ? `var squares = 0.0; ${each((c) => `${counts(c)}{ squares += dot(a${c}, a${c}) + dot(b${c}, b${c}); }`)}` : ""}
         ${norm ? `let r = inverseSqrt(allSum(squares, lane) / ${headDim}.0 + u.eps); ${each(weigh)}` : ""}
         ${each(turn)}
@@ -49,7 +62,7 @@ export function placeHeads({ headDim, group, dtype, norm }: DecodeHeads, lanes: 
       }
       if (newest < u.capacity) {
         let values = source + (u.kvHeads * ${group + 1}u + at.y) * ${quads}u;
-        for (var i = lane; i < ${quads}u + zero; i += ${lanes}u) { v[place + i] = qkv[values + i]; }
+        for (var i = lane; i < ${quads}u + zero; i += ${lanes}u) { v[place + i] = vec4<${dtype}>(${qkv("values + i")}); }
       }
-      storageBarrier();`;
+      ${lockstep ? "" : "storageBarrier();"}`;
 }

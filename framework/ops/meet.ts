@@ -1,0 +1,53 @@
+import { availableParallelism } from "node:os";
+import { meet } from "../../kernels/meet.ts";
+import { MEETING_WORDS } from "../../kernels/shared/meet.ts";
+import type { Gpu } from "../device/gpu.ts";
+import { gpu } from "../tensor/engine.ts";
+import { scope } from "../tensor/scope.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { fill } from "./elementwise.ts";
+
+const MOST = 16; // a driver has no more than 32 threads, and memory feeds no more
+const TRIALS = 4;
+const ROUNDS = 64;
+const PATIENCE = 1 << 20; // looks: some milliseconds, longer than others hold a core
+const MOST_MS = 0.05; // a meeting: what a launch costs
+
+const found = new WeakMap<Gpu, number>();
+
+/** How many workgroups wait for each other in one launch, as {@link findMeeting} saw; 0 before, and where that is no gain. */
+export const meeting = (): number => found.get(gpu()) ?? 0;
+
+/** Sets what {@link meeting} says: 0 where launches are to stay apart. */
+export const setMeeting = (groups: number): void => void found.set(gpu(), groups);
+
+/** What workgroups meet by: u32, all zero (see `kernels/shared/meet.ts`). */
+export const meetingPlace = (): Tensor => fill(Tensor.empty([MEETING_WORDS], "u32", "meeting"), 0);
+
+/**
+ * Tries whether as many workgroups as there are cores run side by side and wait for each other at less than a launch's cost, so that what is
+ * several launches otherwise may be one. On CPUs only: GPUs promise nothing of the kind, and their launches are cheap.
+ */
+export async function findMeeting(): Promise<void> {
+  const { target } = gpu();
+  const groups = Math.min(availableParallelism(), MOST);
+  if (found.has(gpu()) || target.class !== "software" || !target.subgroups || target.subgroupSize < 2) return;
+  setMeeting(0);
+  for (let trial = 0; trial < TRIALS; trial++) {
+    const start = performance.now();
+    const met = await allMeet(groups, target.subgroupSize); // the first time it compiles
+    if (met && performance.now() - start < MOST_MS * 2 * ROUNDS) return setMeeting(groups);
+  }
+}
+
+async function allMeet(groups: number, lanes: number): Promise<boolean> {
+  const counts = scope(() => {
+    const counts = fill(Tensor.empty([groups], "u32", "meeting.counts"), 0);
+    const views = { met: meetingPlace().view(), counts: counts.view() };
+    gpu().launch(meet, views, { lanes }, { groups, rounds: ROUNDS, patience: PATIENCE });
+    return counts;
+  });
+  const met = await counts.data();
+  counts.dispose();
+  return met.every((rounds) => rounds === ROUNDS);
+}

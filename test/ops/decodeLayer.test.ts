@@ -1,0 +1,112 @@
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { noGrad } from "../../framework/autograd/graph.ts";
+import { CausalLM } from "../../framework/model/causalLM.ts";
+import type { ModelConfig } from "../../framework/model/config.ts";
+import { LoraAdapter } from "../../framework/model/lora.ts";
+
+import { findMeeting, meeting, setMeeting } from "../../framework/ops/meet.ts";
+import { manualSeed } from "../../framework/tensor/random.ts";
+import { scope } from "../../framework/tensor/scope.ts";
+import { gpu } from "./support.ts";
+
+setDefaultTimeout(60_000); // on a fresh machine a pipeline takes seconds to compile
+
+const { target } = gpu;
+const sizes = {
+  ...{ vocab_size: 40, hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2 },
+  ...{ intermediate_size: 96, max_position_embeddings: 40, initializer_range: 0.3 },
+};
+
+/** Hidden states of tokens one by one, and the launches of the last. */
+async function decoded(model: CausalLM, groups: number, streams = 1) {
+  setMeeting(groups);
+  const cache = model.newCache(streams, 40);
+  const ids = (t: number) => Array.from({ length: streams }, (_, row) => [(7 * t + row) % 40]);
+  const states: Float32Array[] = [];
+  let launches = 0;
+  noGrad(() => scope(() => void model.hidden(ids(0), { cache })));
+  cache.setLengths(new Array(streams).fill(1));
+  for (let t = 1; t < 6; t++) {
+    const before = gpu.stats.dispatches;
+    const h = noGrad(() => scope(() => model.hidden(ids(t), { cache })));
+    launches = gpu.stats.dispatches - before;
+    states.push((await h.data()) as Float32Array);
+    h.dispose();
+    cache.setLengths(new Array(streams).fill(t + 1));
+  }
+  expect(await cache.missed()).toBe(false);
+  cache.dispose();
+  return { states: states.map((state) => [...state]), launches };
+}
+
+describe.skipIf(target.class !== "software" || ![8, 16].includes(target.subgroupSize))("a layer in one launch", () => {
+  const apart = 5 * sizes.num_hidden_layers + 2; // and the embedding, and the last norm
+  const models: [string, Partial<ModelConfig>, "f32" | "f16"][] = [
+    ["qwen3", {}, "f32"],
+    ["llama", { model_type: "llama" }, "f32"],
+    ["a key head a head", { num_key_value_heads: 4, head_dim: 32 }, "f32"],
+    ["f16", {}, "f16"],
+  ];
+  test.each(models)("equals its launches apart bit for bit: %s", async (_, more, precision) => {
+    if (precision === "f16" && !target.f16) return;
+    manualSeed(1);
+    const model = new CausalLM({ ...sizes, ...more });
+    if (precision === "f16") model.half();
+    const expected = await decoded(model, 0);
+    for (const groups of [1, 2]) {
+      const { states, launches } = await decoded(model, groups);
+      expect(states).toEqual(expected.states);
+      expect([expected.launches, launches]).toEqual([apart, sizes.num_hidden_layers + 2]);
+    }
+    model.dispose();
+  });
+
+  test("is left to its launches where it has biases, experts, adapters, other sizes or several streams", async () => {
+    for (const more of [
+      { model_type: "qwen2" },
+      { num_experts: 2, num_experts_per_tok: 1, moe_intermediate_size: 32 },
+      { hidden_size: 72, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 32 },
+    ] as Partial<ModelConfig>[]) {
+      const model = new CausalLM({ ...sizes, ...more });
+      const expected = await decoded(model, 0);
+      expect(await decoded(model, 2)).toEqual(expected);
+      model.dispose();
+    }
+    const model = new CausalLM(sizes);
+    expect(await decoded(model, 2, 2)).toEqual(await decoded(model, 0, 2));
+    new LoraAdapter(model, { rank: 2, alpha: 4, targets: ["q_proj"] }).attach();
+    expect(await decoded(model, 2)).toEqual(await decoded(model, 0));
+    model.dispose();
+  });
+
+  test("generates the same tokens; where workgroups no longer meet it says so once, and goes on in parts", async () => {
+    const model = new CausalLM(sizes);
+    const tokens = async (cache = model.newCache(1, 40)) => {
+      const out: number[] = [];
+      try {
+        for await (const id of model.generate([1, 2, 3], { seed: 4, maxNewTokens: 20, cache })) out.push(id);
+      } finally {
+        cache.dispose();
+      }
+      return out;
+    };
+    setMeeting(0);
+    const expected = await tokens();
+    setMeeting(2);
+    expect(await tokens()).toEqual(expected);
+    const broken = model.newCache(1, 40) as unknown as { met: { write(values: number[]): void } };
+    broken.met.write([0, 0, 1]);
+    await expect(tokens(broken as never)).rejects.toThrow(
+      /no longer runs the workgroups of decodeLayer side by side. Try again/,
+    );
+    expect(meeting()).toBe(0);
+    expect(await tokens()).toEqual(expected);
+    model.dispose();
+  });
+
+  test("is found to be possible once a device, and not on GPUs", async () => {
+    setMeeting(3);
+    await findMeeting();
+    expect(meeting()).toBe(3);
+  });
+});
