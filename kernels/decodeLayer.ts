@@ -129,8 +129,10 @@ export const decodeLayer = kernel<DecodeLayerShape>({
         let length = k / ${perLoad(weights)}u; // of a matrix' row, in loads
         let tiles = n / ${lanes}u;
         let share = (tiles + u.groups - 1u) / u.groups;
-        for (var tile = own.x * share; tile < min((own.x + 1u) * share, tiles); tile++) {
-          let column = tile * ${lanes}u + lane;
+        let begin = min(own.x * share, tiles);
+        let many = min(begin + share, tiles) - begin;
+        for (var c = 0u; c < many; c++) {
+          let column = begin * ${lanes}u + lane * many + c; // a lane's columns lie one behind the other, as memory is fetched
           var gate0 = 0.0; var sum0 = 0.0;
           for (var half = 0u; half < halves; half++) {
             let line = matrix + (half * n + column) * length;
