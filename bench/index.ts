@@ -27,7 +27,8 @@ const help = `Measures kernels on this machine's adapter.
   bun bench --decode        tokens per second in generation: --preset tiny --streams 1,8,64 --length 128 --tokens 128 --precision f16
   bun bench --memory        what a training step holds on the device, by kind; computes nothing, so any machine can tell:
                             --preset micromind-26m --batch 32 --length 512 --precision f16 --checkpointing
-  bun bench --peers         the same training steps, attention and decoding by jax-js and TensorFlow.js;
+  bun bench --peers         the same training steps, attention and decoding by jax-js and TensorFlow.js, decoding
+                            by onnxruntime-web too;
                             --peers ours,jax-wasm --sizes S1,S2,S3,attention,decode --budget 60 (seconds each) choose
   bun bench --tune [name ...]  tries every tuning, prints the winners and keeps them for this adapter; with --step the kernels
                             of a training step (--preset, --batch, --length), --budget seconds for each case, --dry keeps nothing

@@ -18,6 +18,7 @@ export async function sharedDevice(own: boolean): Promise<{ adapter: string; cou
   const { name, device, adapter, provider } = await init();
   const counts = count(device);
   if (!own) freeHandles(device, provider);
+  if (!own) copyShared(device.queue);
   put(adapter, "requestDevice", async () => device);
   put(provider.gpu, "requestAdapter", async () => adapter);
   put(navigator, "gpu", provider.gpu);
@@ -84,6 +85,18 @@ function freeHandles(device: GPUDevice, provider: Provider): void {
     submit(commands);
     for (const group of groups.splice(0)) provider.release(group);
     for (const buffer of commands) provider.releaseCommands(buffer);
+  });
+}
+
+/** bun-webgpu writes no memory that threads share, and onnxruntime-web's wasm has no other: a copy is written. */
+function copyShared(queue: GPUQueue): void {
+  const write = queue.writeBuffer.bind(queue);
+  put(queue, "writeBuffer", (buffer: GPUBuffer, at: number, data: ArrayBufferView, from = 0, count?: number) => {
+    const shared = ArrayBuffer.isView(data) && data.buffer instanceof SharedArrayBuffer;
+    if (!shared) return write(buffer, at, data as GPUAllowSharedBufferSource, from, count);
+    const unit = "BYTES_PER_ELEMENT" in data ? Number(data.BYTES_PER_ELEMENT) : 1;
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    write(buffer, at, bytes.slice(from * unit, count === undefined ? undefined : (from + count) * unit));
   });
 }
 

@@ -104,3 +104,33 @@ declare module "@tensorflow/tfjs-backend-wasm" {
 }
 
 declare module "@tensorflow/tfjs-backend-webgpu" {}
+
+declare module "onnxruntime-web" {
+  export interface Tensor {
+    getData(): Promise<Int32Array>;
+    dispose(): void;
+  }
+  export interface InferenceSession {
+    run(feeds: Record<string, Tensor>): Promise<Record<string, Tensor>>;
+  }
+  interface Options {
+    executionProviders: string[];
+    preferredOutputLocation: "cpu" | "gpu-buffer";
+  }
+  /** What each of its builds offers. */
+  export interface Ort {
+    env: { logLevel: string; wasm: { numThreads: number } };
+    InferenceSession: { create(model: Uint8Array, options: Options): Promise<InferenceSession> };
+    Tensor: new (type: string, data: ArrayBufferView, shape: number[]) => Tensor;
+  }
+  export const env: Ort["env"];
+  export const InferenceSession: Ort["InferenceSession"];
+  export const Tensor: Ort["Tensor"];
+}
+
+declare module "onnxruntime-web/jspi" {
+  import type { Ort } from "onnxruntime-web";
+  export const env: Ort["env"];
+  export const InferenceSession: Ort["InferenceSession"];
+  export const Tensor: Ort["Tensor"];
+}

@@ -50,4 +50,16 @@ export const peers: Record<string, Entry> = {
     backend: "wasm",
     open: async () => (await import("./tfjs.ts")).tfjs("wasm"),
   },
+  "ort-webgpu": {
+    library: "onnxruntime-web",
+    backend: "webgpu",
+    task: "decode",
+    open: async () => (await import("./ort.ts")).ort("webgpu"),
+  },
+  "ort-wasm": {
+    library: "onnxruntime-web",
+    backend: "wasm",
+    task: "decode",
+    open: async () => (await import("./ort.ts")).ort("wasm"),
+  },
 };

@@ -6,6 +6,7 @@ import type { CacheLayer } from "./decode.ts";
 import type { Norm } from "./decodeLinear.ts";
 import { readAs } from "./linear.ts";
 import { meeting } from "./meet.ts";
+import { fusesHeads } from "./selfAttention.ts";
 
 /** A layer's weights. Matrices are [out, in]; q, k and v lie one behind the other, and so do gate and up. */
 export interface LayerWeights {
@@ -35,6 +36,7 @@ export function decodeLayer(
   const [batch, capacity, kvHeads, headDim] = k.shape;
   const hidden = x.dim(-1);
   if (groups === 0 || batch !== 1 || x.size !== hidden || x.dtype !== k.dtype) return undefined;
+  if (!fusesHeads(headDim)) return undefined; // apart, such heads go through kernels that round elsewhere
   const { q, o, gate, up, down, ...kv } = mapped(matrices, (weight) => readAs(weight, x.dtype));
   const shape: DecodeLayerShape = {
     lanes: gpu().target.subgroupSize,

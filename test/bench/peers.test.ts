@@ -1,5 +1,6 @@
 import { beforeAll, expect, test } from "bun:test";
-import { checksum, stepData } from "../../bench/peers/data.ts";
+import { existsSync } from "node:fs";
+import { checksum, decodeTask, stepData } from "../../bench/peers/data.ts";
 import { refuse } from "../../bench/peers/index.ts";
 import { measureAttention, wrongLoss } from "../../bench/peers/measure.ts";
 import { ours } from "../../bench/peers/ours.ts";
@@ -36,11 +37,20 @@ test("a peer whose attention is another is not timed, and it is said why", async
   expect(times).toEqual([]);
 });
 
+const installed = existsSync(new URL("../../bench/peers/node_modules/onnxruntime-web", import.meta.url));
+test.skipIf(!installed)("the ONNX model of the decoder runs in onnxruntime-web and says PyTorch's tokens", async () => {
+  const { ort } = await import("../../bench/peers/ort.ts");
+  const peer = await ort("wasm");
+  const decode = peer.decoder(stepData(decodeTask.size));
+  expect(await decode(decodeTask.first, 8)).toEqual(reference.decode.tokens.slice(0, 8));
+  expect(() => peer.trainer(stepData("S0"))).toThrow('for the task "decode" only');
+});
+
 test("names that are not known are refused with those that are", () => {
   const options = { peers: ["ours"], sizes: [], budget: 1 };
   expect(refuse(options)).toBeUndefined();
   expect(refuse({ ...options, peers: ["jax"] })).toBe(
-    'bench --peers: "jax" is none of ours, ours-f16, jax-webgpu, jax-wasm, tfjs-webgpu, tfjs-wasm',
+    'bench --peers: "jax" is none of ours, ours-f16, jax-webgpu, jax-wasm, tfjs-webgpu, tfjs-wasm, ort-webgpu, ort-wasm',
   );
   expect(refuse({ ...options, sizes: ["S9"] })).toBe(
     'bench --sizes: "S9" is none of S0, S1, S2, S3, attention, decode',
