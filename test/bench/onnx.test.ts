@@ -15,7 +15,8 @@ function fields(bytes: Uint8Array): [field: number, value: number | Uint8Array][
     if ((key & 7) === 0) found.push([key >> 3, varint()]);
     else {
       const length = (key & 7) === 5 ? 4 : varint();
-      found.push([key >> 3, bytes.subarray(at, (at += length))]);
+      found.push([key >> 3, bytes.subarray(at, at + length)]);
+      at += length;
     }
   }
   return found;
