@@ -116,10 +116,11 @@ declare module "onnxruntime-web" {
   interface Options {
     executionProviders: string[];
     preferredOutputLocation: "cpu" | "gpu-buffer";
+    logSeverityLevel: number;
   }
   /** What each of its builds offers. */
   export interface Ort {
-    env: { logLevel: string; wasm: { numThreads: number } };
+    env: { wasm: { numThreads: number } };
     InferenceSession: { create(model: Uint8Array, options: Options): Promise<InferenceSession> };
     Tensor: new (type: string, data: ArrayBufferView, shape: number[]) => Tensor;
   }

@@ -16,7 +16,6 @@ interface Setting {
 /** onnxruntime-web, which only infers: an ONNX model of a token, called for each. */
 export async function ort(backend: "webgpu" | "wasm"): Promise<Peer> {
   const setting = await settingOf(backend);
-  setting.ort.env.logLevel = "error";
   setting.ort.env.wasm.numThreads = setting.threads;
   const none = () => {
     throw new Error('onnxruntime-web trains nothing: it is a peer for the task "decode" only');
@@ -37,7 +36,7 @@ async function settingOf(backend: "webgpu" | "wasm"): Promise<Setting> {
 
 function decoder(data: StepData, backend: string, setting: Setting): ReturnType<Peer["decoder"]> {
   const { ort, product, location: preferredOutputLocation } = setting;
-  const options = { executionProviders: [backend], preferredOutputLocation };
+  const options = { executionProviders: [backend], preferredOutputLocation, logSeverityLevel: 3 }; // errors only
   const opened = ort.InferenceSession.create(decoderModel(data, product), options);
   const integer = (x: number, shape: number[]) => new ort.Tensor("int32", Int32Array.of(x), shape);
   const nothing = () => new ort.Tensor("float32", new Float32Array(0), [1, data.kvHeads, 0, data.headDim]);

@@ -16,7 +16,9 @@ export function decoderModel(data: StepData, product: Product): Uint8Array<Array
   const g = new Graph();
   const tools = toolsOf(data, g, product);
   const embedding = tools.weight("model.embed_tokens");
-  for (const name of ["id", "seen", "total"]) g.input(name, "int32", { id: [1, 1], seen: [1], total: [] }[name] ?? []);
+  g.input("id", "int32", [1, 1]);
+  g.input("seen", "int32", [1]);
+  g.input("total", "int32", []);
   const block = layerOf(data, g, tools);
   let x = g.node("Gather", [embedding, "id"]);
   let h = tools.norm(x, "model.layers.0.input_layernorm");
