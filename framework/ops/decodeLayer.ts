@@ -17,7 +17,7 @@ export interface LayerWeights {
   heads?: { q: Norm; k: Norm };
 }
 
-const PATIENCE = 1 << 29; // looks before a meeting is given up: seconds
+const PATIENCE = 1 << 29; // looks before a meeting is given up: seconds, a minute or more where many workgroups share a core
 
 /**
  * A decoder layer for one new token of one stream, in one launch: where the adapter is a CPU on which workgroups meet (`findMeeting`), and launches
