@@ -2,7 +2,6 @@ import type { Scalar } from "../../framework/device/kernel.ts";
 import { type DecodeLinearShape, decodeLinear } from "../../kernels/decodeLinear.ts";
 import { kernelCase } from "../case.ts";
 
-/** micromind-26m's layers, a token of one stream and of eight. */
 type Case = [prologue: DecodeLinearShape["prologue"], gated: boolean, m: number, n: number, k: number, b: Scalar];
 
 /** micromind-26m's layers (q, k and v; the output; the MLP's two; the head), a token of one stream, of two and of eight. */

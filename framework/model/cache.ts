@@ -1,10 +1,10 @@
 import { ShapeError } from "../device/errors.ts";
 import type { AttentionCache } from "../nn/attention.ts";
 import { scaledDotProductAttention } from "../ops/attention.ts";
-import { appendToCache, type CacheLayer, decodeAttention, decodeHeads } from "../ops/decode.ts";
+import { appendToCache, type CacheLayer, decodeAttention } from "../ops/decode.ts";
 import { fill } from "../ops/elementwise.ts";
 import { meetingPlace } from "../ops/meet.ts";
-import type { HeadsOptions, HeadsPlace } from "../ops/selfAttention.ts";
+import type { HeadsPlace } from "../ops/selfAttention.ts";
 import type { DType } from "../tensor/dtype.ts";
 import { unscoped } from "../tensor/scope.ts";
 import { Tensor } from "../tensor/tensor.ts";
@@ -59,12 +59,8 @@ export class KVCache implements AttentionCache {
     return { ...this.layers[layer], start: this.length, byPosition: this.ragged };
   }
 
-  attendTo(layer: number, qkv: Tensor, options: HeadsOptions): Tensor | undefined {
-    this.expectRoom(qkv.shape[1]);
-    return this.ragged ? decodeHeads(qkv, options, this.layers[layer]) : undefined;
-  }
-
-  decoding(layer: number): (CacheLayer & { met: Tensor }) | undefined {
+  decoding(layer: number, count: number): (CacheLayer & { met: Tensor }) | undefined {
+    this.expectRoom(count);
     return this.ragged ? { ...this.layers[layer], met: this.met } : undefined;
   }
 

@@ -55,7 +55,7 @@ export class DecoderLayer extends Module {
   /** The layer in one launch, where that is at hand: see `decodeLayer`. */
   private decode(x: Tensor, { table, positions, cache }: Placement): Tensor | undefined {
     const { self_attn: attention, mlp, input_layernorm: norm, post_attention_layernorm: mlpNorm } = this;
-    const own = cache?.decoding(attention.layer);
+    const own = cache?.decoding(attention.layer, x.shape[1]);
     if (!own || !table || positions || mlp instanceof MoE) return undefined;
     const { q_proj: q, k_proj: k, v_proj: v, o_proj: o, q_norm, k_norm } = attention;
     const { gate_proj: gate, up_proj: up, down_proj: down } = mlp;

@@ -63,7 +63,7 @@ export async function* generateBatch(
   const left = prompts.map((prompt) => Math.min(maxNewTokens, most - prompt.length + 1));
   const steps = Math.max(0, ...left);
   if (steps === 0) return;
-  await findMeeting();
+  if (prompts.length === 1) await findMeeting(); // of use to a single stream alone
   const decoding = new Decoding(model, prompts, steps, options);
   const reads: Promise<Int32Array>[] = [];
   const read = () => {

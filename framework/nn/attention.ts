@@ -1,7 +1,7 @@
 import { type AttentionOptions, documentSpans, scaledDotProductAttention } from "../ops/attention.ts";
-import type { CacheLayer } from "../ops/decode.ts";
+import { type CacheLayer, decodeHeads } from "../ops/decode.ts";
 import { rope } from "../ops/rope.ts";
-import { fusesHeads, type HeadsOptions, type HeadsPlace, selfAttention, splitHeads } from "../ops/selfAttention.ts";
+import { fusesHeads, type HeadsPlace, selfAttention, splitHeads } from "../ops/selfAttention.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { Linear, packedForward, RMSNorm } from "./layers.ts";
 import { adjoin, Module } from "./module.ts";
@@ -14,13 +14,8 @@ export interface AttentionCache {
   readonly positions: Tensor | undefined;
   /** A layer's buffers, and where in them keys and values of `count` new tokens go. */
   place(layer: number, count: number): HeadsPlace;
-  /**
-   * Attention [B, T, H · D] out of the joint projection of new tokens, which are put into the layer's buffers; nothing where that takes more
-   * than one launch.
-   */
-  attendTo(layer: number, qkv: Tensor, options: HeadsOptions): Tensor | undefined;
-  /** A layer's buffers and where workgroups meet, while each row takes a token at a time at its own length. */
-  decoding(layer: number): (CacheLayer & { met: Tensor }) | undefined;
+  /** A layer's buffers for `count` new tokens and where workgroups meet, while each row takes a token at a time at its own length. */
+  decoding(layer: number, count: number): (CacheLayer & { met: Tensor }) | undefined;
   /** Puts k and v [B, T, Hkv, D] of new tokens there. */
   append(layer: number, k: Tensor, v: Tensor): void;
   /** Queries [B, T, H, D] of the newest tokens over all that they may see: [B, T, H, D]. */
@@ -116,7 +111,8 @@ export class Attention extends Module {
         causal: !bidirectional,
         spans: spans ?? (segments && documentSpans(segments)),
       });
-    const y = positions ? undefined : cache.attendTo(layer, qkv, options);
+    const own = positions ? undefined : cache.decoding(layer, qkv.shape[1]);
+    const y = own && decodeHeads(qkv, options, own);
     if (y) return y;
     const at = { positions: positions ?? cache.positions, offset: cache.length };
     const { q } = splitHeads(qkv, { ...options, ...at }, cache.place(layer, qkv.shape[1]));

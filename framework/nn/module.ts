@@ -2,7 +2,7 @@ import { MicroMindError } from "../device/errors.ts";
 import { updateInPlace } from "../ops/elementwise.ts";
 import { unscoped } from "../tensor/scope.ts";
 import { sameShape, showShape } from "../tensor/shape.ts";
-import { ALIGN, Tensor } from "../tensor/tensor.ts";
+import { aligned, Tensor } from "../tensor/tensor.ts";
 
 /** Weights do not fit a module: the names that are missing, too many, or of another shape. */
 export class StateDictError extends MicroMindError {}
@@ -20,14 +20,12 @@ export function parameter(data: Tensor): Tensor {
  */
 export function adjoin<T extends readonly Tensor[]>(tensors: T): T {
   const [{ dtype }] = tensors;
-  const room = ({ size }: Tensor) => Math.ceil(size / ALIGN) * ALIGN;
-  const whole = unscoped(() =>
-    Tensor.empty([tensors.reduce((all, tensor) => all + room(tensor), 0)], dtype, "adjoined"),
-  );
+  const room = tensors.reduce((all, { size }) => all + aligned(size), 0);
+  const whole = unscoped(() => Tensor.empty([room], dtype, "adjoined"));
   let start = 0;
   for (const tensor of tensors) {
     tensor.rehome(whole.window(start, tensor.shape));
-    start += room(tensor);
+    start += aligned(tensor.size);
   }
   whole.dispose();
   return tensors;
@@ -39,7 +37,7 @@ function keepHalves(parameters: readonly Tensor[]): void {
   const places: number[] = [];
   const size = parameters.reduce((start, p) => {
     places.push(start);
-    return start + Math.ceil(p.size / ALIGN) * ALIGN;
+    return start + aligned(p.size);
   }, 0);
   unscoped(() => {
     const whole = Tensor.empty([size], "f16", "halves");

@@ -14,6 +14,7 @@ const PATIENCE = 1 << 20; // looks: some milliseconds, longer than others hold a
 const MOST_MS = 0.05; // a meeting: what a launch costs
 
 const found = new WeakMap<Gpu, number>();
+const searches = new WeakMap<Gpu, Promise<void>>();
 
 /** How many workgroups wait for each other in one launch, as {@link findMeeting} saw; 0 before, and where that is no gain. */
 export const meeting = (): number => found.get(gpu()) ?? 0;
@@ -28,16 +29,23 @@ export const meetingPlace = (): Tensor => fill(Tensor.empty([MEETING_WORDS], "u3
  * Tries whether as many workgroups as there are cores run side by side and wait for each other at less than a launch's cost, so that what is
  * several launches otherwise may be one. On CPUs only: GPUs promise nothing of the kind, and their launches are cheap.
  */
-export async function findMeeting(): Promise<void> {
+export function findMeeting(): Promise<void> {
+  const own = gpu();
+  const search = searches.get(own) ?? seek().finally(() => searches.delete(own));
+  searches.set(own, search); // whoever comes meanwhile waits for the same answer
+  return search;
+}
+
+async function seek(): Promise<void> {
   const { target } = gpu();
   const groups = Math.min(availableParallelism(), MOST);
   if (found.has(gpu()) || target.class !== "software" || !target.subgroups || target.subgroupSize < 2) return;
-  setMeeting(0);
   for (let trial = 0; trial < TRIALS; trial++) {
     const start = performance.now();
     const met = await allMeet(groups, target.subgroupSize); // the first time it compiles
     if (met && performance.now() - start < MOST_MS * 2 * ROUNDS) return setMeeting(groups);
   }
+  setMeeting(0);
 }
 
 async function allMeet(groups: number, lanes: number): Promise<boolean> {

@@ -7,7 +7,7 @@ import { ShapeError } from "../device/errors.ts";
 import type { Uniforms } from "../device/kernel.ts";
 import { gpu } from "../tensor/engine.ts";
 import { expectShape, showShape } from "../tensor/shape.ts";
-import { ALIGN, Tensor } from "../tensor/tensor.ts";
+import { aligned, Tensor } from "../tensor/tensor.ts";
 import { attend, attendGradient } from "./attention.ts";
 import { expectFloat } from "./elementwise.ts";
 import { joinRows } from "./norm.ts";
@@ -119,9 +119,8 @@ const fused = op("selfAttention", {
     const { q, k, v, o, lse, spans, qkv, qNorm, kNorm, table, positions } = saved;
     const { views, shape, uniforms } = callOf(qkv, { ...options, qNorm, kNorm, table, positions });
     // One buffer for the three, so that the kernel behind binds one.
-    const whole = (x: Tensor) => Math.ceil(x.size / ALIGN) * ALIGN;
-    const [kAt, vAt] = [whole(q), whole(q) + whole(k)];
-    const grads = Tensor.empty([vAt + whole(v)], qkv.dtype, "selfAttention.heads");
+    const [kAt, vAt] = [aligned(q.size), aligned(q.size) + aligned(k.size)];
+    const grads = Tensor.empty([vAt + aligned(v.size)], qkv.dtype, "selfAttention.heads");
     const parts = { dq: grads.window(0, q.shape), dk: grads.window(kAt, k.shape), dv: grads.window(vAt, v.shape) };
     attendGradient(dy.alias(q.shape), { q, k, v, o, lse, spans, options: flash }, parts);
 

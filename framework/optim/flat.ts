@@ -1,7 +1,7 @@
 import { fill, updateInPlace } from "../ops/elementwise.ts";
 import { gpu } from "../tensor/engine.ts";
 import { unscoped } from "../tensor/scope.ts";
-import { ALIGN, Tensor } from "../tensor/tensor.ts";
+import { aligned, Tensor } from "../tensor/tensor.ts";
 
 /** Parameters and their gradients, each in one buffer of which the tensors are views. */
 export interface FlatBuffer {
@@ -29,7 +29,7 @@ export function flatten(
 ): FlatBuffer[] {
   const groups: { names: string[]; offsets: number[]; size: number }[] = [];
   for (const run of runs(named, most)) {
-    const sizes = run.map(([, p]) => Math.ceil(p.size / ALIGN) * ALIGN);
+    const sizes = run.map(([, p]) => aligned(p.size));
     let group = groups[groups.length - 1];
     if (!group || group.size + sizes.reduce((all, size) => all + size, 0) > most) {
       group = { names: [], offsets: [], size: 0 };

@@ -9,6 +9,9 @@ import { type Dims, inferShape, showShape, sizeOf } from "./shape.ts";
 /** Elements: windows that start at a multiple of them start at 256 bytes, which every adapter binds, in f16 too. */
 export const ALIGN = 128;
 
+/** Elements that a tensor of `size` takes up where others stand behind it in one buffer. */
+export const aligned = (size: number): number => Math.ceil(size / ALIGN) * ALIGN;
+
 /** A block shared by the tensors that view it; it returns to the pool with the last of them. */
 class Storage {
   private users = 0;

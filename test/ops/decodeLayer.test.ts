@@ -1,10 +1,12 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { availableParallelism } from "node:os";
 import { noGrad } from "../../framework/autograd/graph.ts";
+import { openGpu } from "../../framework/device/open.ts";
 import { CausalLM } from "../../framework/model/causalLM.ts";
 import type { ModelConfig } from "../../framework/model/config.ts";
 import { LoraAdapter } from "../../framework/model/lora.ts";
-
 import { findMeeting, meeting, setMeeting } from "../../framework/ops/meet.ts";
+import { useGpu } from "../../framework/tensor/engine.ts";
 import { manualSeed } from "../../framework/tensor/random.ts";
 import { scope } from "../../framework/tensor/scope.ts";
 import { gpu } from "./support.ts";
@@ -112,9 +114,23 @@ describe.skipIf(target.class !== "software" || ![8, 16].includes(target.subgroup
     model.dispose();
   });
 
-  test("is found to be possible once a device, and not on GPUs", async () => {
+  test("is sought once a device, for all who ask meanwhile", async () => {
     setMeeting(3);
     await findMeeting();
     expect(meeting()).toBe(3);
+    const fresh = await openGpu();
+    useGpu(fresh);
+    try {
+      const [first, second] = [findMeeting(), findMeeting()];
+      expect(second).toBe(first);
+      await first;
+      expect([0, Math.min(availableParallelism(), 16)]).toContain(meeting());
+      const before = fresh.stats.dispatches;
+      await findMeeting();
+      expect(fresh.stats.dispatches).toBe(before);
+    } finally {
+      useGpu(gpu);
+      fresh.close();
+    }
   });
 });
