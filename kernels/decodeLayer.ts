@@ -34,6 +34,8 @@ export function scratchOf({ hidden, intermediate, kvHeads, group, headDim }: Dec
 
 /** Loads of a weight in a lane's step: as many as fit where decoded instructions are kept. */
 const loadsOf = (weights: Scalar, lanes: number) => (weights === "f16" ? lanes / 4 : lanes / 2);
+/** Of the subgroups it is written for. */
+export const LANES = [8, 16];
 const EACH = 2; // elements of a row that a lane hands round in a step
 
 /** Whether a shape is one for this kernel, which walks rows and columns in whole steps. */
@@ -43,7 +45,7 @@ export function fitsLayer(shape: DecodeLayerShape, { sharedBytes }: Target): boo
   const columns = [...rows, (group + 2) * kvHeads * headDim];
   const shared = 4 * (Math.max(...rows) + 2 * group * headDim + 4 * group * lanes);
   return (
-    [8, 16].includes(lanes) &&
+    LANES.includes(lanes) &&
     rows.every((n) => n % (EACH * lanes) === 0) &&
     columns.every((n) => n % lanes === 0) &&
     headDim % 8 === 0 &&

@@ -67,6 +67,11 @@ export class Winners {
     return winner !== undefined && distance(winner.sizes, sizeClasses(kernel, uniforms)) === 0;
   }
 
+  /** Whether a winner of the kernel, of any shape and sizes, is such. */
+  any<S extends Shape, T extends Tuning>({ name }: Kernel<S, T>, such: (tuning: T) => boolean): boolean {
+    return Object.values(this.table[name] ?? {}).some((winners) => winners.some(({ tuning }) => such(tuning as T)));
+  }
+
   set(kernel: Kernel, shape: Shape, uniforms: Uniforms, target: Target, tuning: Tuning, microseconds: number): void {
     const sizes = sizeClasses(kernel, uniforms);
     const winner = { sizes, tuning, source: sourceHash(kernel, shape, tuning, target), microseconds };

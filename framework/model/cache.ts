@@ -2,6 +2,7 @@ import { ShapeError } from "../device/errors.ts";
 import type { AttentionCache } from "../nn/attention.ts";
 import { scaledDotProductAttention } from "../ops/attention.ts";
 import { appendToCache, type CacheLayer, decodeAttention } from "../ops/decode.ts";
+import type { DecodingLayer } from "../ops/decodeLayer.ts";
 import { fill } from "../ops/elementwise.ts";
 import { meetingPlace } from "../ops/meet.ts";
 import type { HeadsPlace } from "../ops/selfAttention.ts";
@@ -26,6 +27,8 @@ export interface CacheSizes {
 export class KVCache implements AttentionCache {
   /** Tokens that all rows hold, while they hold equally many. */
   length = 0;
+  /** Workgroups of a layer for one token of one stream, in one launch (`decodeLayer`); 0: in several launches. */
+  groups = 0;
   readonly batch: number;
   readonly capacity: number;
   readonly table: Tensor;
@@ -59,9 +62,9 @@ export class KVCache implements AttentionCache {
     return { ...this.layers[layer], start: this.length, byPosition: this.ragged };
   }
 
-  decoding(layer: number, count: number): (CacheLayer & { met: Tensor }) | undefined {
+  decoding(layer: number, count: number): DecodingLayer | undefined {
     this.expectRoom(count);
-    return this.ragged ? { ...this.layers[layer], met: this.met } : undefined;
+    return this.ragged ? { ...this.layers[layer], met: this.met, groups: this.groups } : undefined;
   }
 
   append(layer: number, k: Tensor, v: Tensor): void {

@@ -66,7 +66,7 @@ export class DecoderLayer extends Module {
       ...{ q: q.weight, k: k.weight, v: v.weight, o: o.weight },
       ...{ gate: gate.weight, up: up.weight, down: down.weight },
     };
-    return decodeLayer(x, { matrices, norm, mlpNorm, heads }, own, { table, met: own.met });
+    return decodeLayer(x, { matrices, norm, mlpNorm, heads }, own, table);
   }
 }
 

@@ -1,15 +1,11 @@
-import { noGrad } from "../autograd/graph.ts";
-import { DeviceError, MicroMindError } from "../device/errors.ts";
-import type { Program } from "../device/program.ts";
-import { indexSelect } from "../ops/gather.ts";
-import { findMeeting, setMeeting } from "../ops/meet.ts";
-import { NO_TOKEN, type SampleOptions, Sampler } from "../ops/sample.ts";
-import { concat } from "../ops/shape.ts";
-import { gpu } from "../tensor/engine.ts";
-import { scope } from "../tensor/scope.ts";
-import { Tensor } from "../tensor/tensor.ts";
+import { MicroMindError } from "../device/errors.ts";
+import { layerGroups } from "../ops/decodeLayer.ts";
+import { findMeeting } from "../ops/meet.ts";
+import { NO_TOKEN, type SampleOptions } from "../ops/sample.ts";
 import type { KVCache } from "./cache.ts";
 import type { CausalLM } from "./causalLM.ts";
+import { Decoding } from "./decoding.ts";
+import { type Block, paceOf } from "./pace.ts";
 
 export interface GenerateOptions extends SampleOptions {
   /** Tokens to make at most (default 128). */
@@ -66,18 +62,25 @@ export async function* generateBatch(
   if (prompts.length === 1) await findMeeting(); // of use to a single stream alone
   const decoding = new Decoding(model, prompts, steps, options);
   const reads: Promise<Int32Array>[] = [];
-  const read = () => {
+  const groups = prompts.length === 1 ? layerGroups() : [0];
+  const pace = groups.length > 1 ? paceOf(model, groups.length) : undefined;
+  const read = (block?: Block) => {
     const tokens = decoding.read();
-    tokens.catch(() => {}); // whoever takes the tokens may be busy when it fails; the wait below throws
+    const done = () => pace?.finish(block);
+    tokens.then(done, done); // whoever takes the tokens may be busy when it fails; the wait below throws
     reads.push(tokens);
   };
   try {
     decoding.prefill(prefillChunk);
     read();
     for (let size = readEvery ?? 1; reads.length > 0; size = readEvery ?? Math.min(2 * size, MOST_AHEAD)) {
-      const ahead = Math.min(size, steps - decoding.made);
-      for (let i = 0; i < ahead; i++) decoding.step();
-      if (ahead > 0) read(); // the device goes on while the read before is waited for
+      const most = Math.min(size, steps - decoding.made);
+      if (most > 0) {
+        const block = pace?.begin(most, (way) => decoding.knows(groups[way]));
+        const { way, tokens } = block ?? { way: 0, tokens: most };
+        for (let i = 0; i < tokens; i++) decoding.step(groups[way]);
+        read(block); // the device goes on while the read before is waited for
+      }
       const tokens = await reads[0];
       reads.shift();
       for (const [i, token] of tokens.entries()) {
@@ -129,118 +132,4 @@ function check(
         `generate: ${which} holds ${prompt[wrong]} (position ${wrong}), outside the vocabulary of ${vocabulary}`,
       );
   });
-}
-
-/** Rows being decoded: their cache, their sampler, and the launches that make a token of each. */
-class Decoding {
-  /** Tokens of a row that were made or are under way, and that were read. */
-  made = 0;
-  private given = 0;
-  private readonly cache: KVCache;
-  private readonly sampler: Sampler;
-  private program: Program | undefined;
-
-  constructor(
-    private readonly model: CausalLM,
-    private readonly prompts: readonly (readonly number[])[],
-    steps: number,
-    private readonly options: GenerateOptions,
-  ) {
-    this.sampler = new Sampler(prompts, model.config.vocab_size, steps, options);
-    this.cache = options.cache ?? model.newCache(prompts.length, Math.max(...prompts.map((p) => p.length)) + steps);
-  }
-
-  /** Fills the cache with what it lacks of the prompts, `chunk` tokens of each at a time, and picks each row's first token. */
-  prefill(chunk: number): void {
-    const { model, prompts, cache, sampler } = this;
-    const longest = Math.max(...prompts.map((p) => p.length));
-    noGrad(() =>
-      scope(() => {
-        const ends: { rows: number[]; h: Tensor }[] = [];
-        for (let at = cache.length; at < longest; at += chunk) ends.push(this.chunk(at, Math.min(chunk, longest - at)));
-        const rows = ends.flatMap((end) => end.rows);
-        const order = Int32Array.from(prompts, (_, row) => rows.indexOf(row));
-        const last = indexSelect(
-          concat(
-            ends.flatMap(({ rows, h }) => (rows.length ? [h] : [])),
-            0,
-          ),
-          0,
-          Tensor.from(order),
-        );
-        cache.setLengths(prompts.map((p) => p.length - 1)); // picking a token counts it in
-        sampler.sample(model.logits(last), cache.lengths);
-      }),
-    );
-    this.made++;
-  }
-
-  /**
-   * Tokens [at, at + width) of all prompts, and the hidden states of the rows that end there: [rows, hidden]. Short rows are filled up:
-   * what their filling leaves in the cache stands behind their end, where nothing looks before it is overwritten.
-   */
-  private chunk(at: number, width: number): { rows: number[]; h: Tensor } {
-    const { model, prompts, cache } = this;
-    const ids = new Int32Array(prompts.length * width);
-    const rows: number[] = [];
-    const places: number[] = [];
-    prompts.forEach((prompt, row) => {
-      ids.set(prompt.slice(at, at + width), row * width);
-      const last = prompt.length - 1 - at;
-      if (last < 0 || last >= width) return;
-      rows.push(row);
-      places.push(row * width + last);
-    });
-    const h = scope(() => {
-      const all = model.hidden(Tensor.from(ids, { shape: [prompts.length, width] }), { cache });
-      return indexSelect(all.reshape(-1, model.config.hidden_size), 0, Tensor.from(Int32Array.from(places)));
-    });
-    return { rows, h };
-  }
-
-  /**
-   * One token more of every row. What is launched does not depend on how many there are, so the launches of the second time (the
-   * first may still compile and tune) serve from there on.
-   */
-  step(): void {
-    const { model, cache, sampler, prompts } = this;
-    const work = () =>
-      noGrad(() =>
-        scope(() => {
-          const h = model.hidden(sampler.token, { cache });
-          sampler.sample(model.logits(h.reshape(prompts.length, -1)), cache.lengths);
-        }),
-      );
-    if (this.program) gpu().replay(this.program);
-    else if (this.made > 1) this.program = gpu().capture(work);
-    else work();
-    this.made++;
-  }
-
-  /** The tokens made since the last read, step by step, all rows of a step together. Starts the device. */
-  async read(): Promise<Int32Array> {
-    const { block, offset } = this.sampler.out.view();
-    const bytes = 4 * this.prompts.length;
-    const from = { block, offset: offset + this.given * bytes, bytes: (this.made - this.given) * bytes };
-    this.given = this.made;
-    return new Int32Array(await gpu().read(from));
-  }
-
-  /** What is wrong where no token could be picked. */
-  async whyNone(row: number): Promise<MicroMindError> {
-    if (!(await this.cache.missed()))
-      return new MicroMindError(
-        `generate: the logits of row ${row} are NaN, Infinity, or all -Infinity; the weights are broken or their sums overflow`,
-      );
-    setMeeting(0);
-    return new DeviceError(
-      `generate: ${gpu().name} no longer runs the workgroups of decodeLayer side by side. Try again: layers are launched in parts from now on`,
-    );
-  }
-
-  dispose(): void {
-    if (this.program) gpu().releaseProgram(this.program);
-    if (!this.options.cache) this.cache.dispose();
-    this.sampler.dispose();
-  }
 }

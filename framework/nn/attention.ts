@@ -1,5 +1,6 @@
 import { type AttentionOptions, documentSpans, scaledDotProductAttention } from "../ops/attention.ts";
-import { type CacheLayer, decodeHeads } from "../ops/decode.ts";
+import { decodeHeads } from "../ops/decode.ts";
+import type { DecodingLayer } from "../ops/decodeLayer.ts";
 import { rope } from "../ops/rope.ts";
 import { fusesHeads, type HeadsPlace, selfAttention, splitHeads } from "../ops/selfAttention.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -14,8 +15,8 @@ export interface AttentionCache {
   readonly positions: Tensor | undefined;
   /** A layer's buffers, and where in them keys and values of `count` new tokens go. */
   place(layer: number, count: number): HeadsPlace;
-  /** A layer's buffers for `count` new tokens and where workgroups meet, while each row takes a token at a time at its own length. */
-  decoding(layer: number, count: number): (CacheLayer & { met: Tensor }) | undefined;
+  /** A layer's buffers for `count` new tokens, while each row takes a token at a time at its own length. */
+  decoding(layer: number, count: number): DecodingLayer | undefined;
   /** Puts k and v [B, T, Hkv, D] of new tokens there. */
   append(layer: number, k: Tensor, v: Tensor): void;
   /** Queries [B, T, H, D] of the newest tokens over all that they may see: [B, T, H, D]. */

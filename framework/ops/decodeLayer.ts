@@ -1,4 +1,11 @@
-import { type DecodeLayerShape, fitsLayer, decodeLayer as kernel, scratchOf } from "../../kernels/decodeLayer.ts";
+import {
+  type DecodeLayerShape,
+  fitsLayer,
+  decodeLayer as kernel,
+  LANES,
+  scratchOf,
+} from "../../kernels/decodeLayer.ts";
+import { decodeLinear } from "../../kernels/decodeLinear.ts";
 import type { View } from "../device/bindings.ts";
 import { gpu } from "../tensor/engine.ts";
 import { Tensor } from "../tensor/tensor.ts";
@@ -17,22 +24,41 @@ export interface LayerWeights {
   heads?: { q: Norm; k: Norm };
 }
 
+/** A cache's layer that takes a token. */
+export interface DecodingLayer extends CacheLayer {
+  /** Workgroups of {@link decodeLayer}, one of `layerGroups`; 0: the layer is several launches. */
+  groups: number;
+  /** Where they meet (`meetingPlace`). */
+  met: Tensor;
+}
+
+/**
+ * The numbers of workgroups by which a layer may be launched, 0 for several launches. All give the same bits, and which is the fastest hangs on the
+ * model and on what else holds the cores. Only a CPU has a choice: a GPU promises no meeting, and its launches are cheap.
+ */
+export function layerGroups(): number[] {
+  const { target, winners } = gpu();
+  const inStep = target.class === "software" && target.subgroups && LANES.includes(target.subgroupSize);
+  const asTuned = !winners?.any(decodeLinear, ({ loads }) => loads === 0); // which would sum in another order
+  if (!inStep || !asTuned) return [0];
+  return meeting() > 1 ? [1, meeting(), 0] : [1, 0];
+}
+
 const PATIENCE = 1 << 29; // looks before a meeting is given up: seconds, a minute or more where many workgroups share a core
 
 /**
- * A decoder layer for one new token of one stream, in one launch: where the adapter is a CPU on which workgroups meet (`findMeeting`), and launches
- * take longer than what they compute. The token's key and value are put into the cache.
- * @param x  [..., hidden], one row, of the cache's dtype; it stands at the cache's `lengths`
- * @param at the rotary table and where workgroups meet (`meetingPlace`)
- * @returns  like x, equal bit for bit to the launches apart; nothing where the adapter or the sizes call for these. No gradient.
+ * A decoder layer for one new token of one stream, in one launch, for CPUs, where launches take longer than what they compute. The token's key and
+ * value are put into the cache.
+ * @param x     [..., hidden], one row, of the cache's dtype; it stands at the cache's `lengths`
+ * @param table cos and sin by position
+ * @returns     like x, equal bit for bit to the launches apart; nothing where the cache or the sizes call for these. No gradient.
  */
 export function decodeLayer(
   x: Tensor,
   { matrices, norm, mlpNorm, heads }: LayerWeights,
-  { k, v, lengths }: CacheLayer,
-  { table, met }: { table: Tensor; met: Tensor },
+  { k, v, lengths, met, groups }: DecodingLayer,
+  table: Tensor,
 ): Tensor | undefined {
-  const groups = meeting();
   const [batch, capacity, kvHeads, headDim] = k.shape;
   const hidden = x.dim(-1);
   if (groups === 0 || batch !== 1 || x.size !== hidden || x.dtype !== k.dtype) return undefined;

@@ -1,14 +1,18 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { availableParallelism } from "node:os";
 import { noGrad } from "../../framework/autograd/graph.ts";
+import type { Kernel } from "../../framework/device/kernel.ts";
 import { openGpu } from "../../framework/device/open.ts";
+import { Winners } from "../../framework/device/winners.ts";
 import { CausalLM } from "../../framework/model/causalLM.ts";
 import type { ModelConfig } from "../../framework/model/config.ts";
 import { LoraAdapter } from "../../framework/model/lora.ts";
+import { layerGroups } from "../../framework/ops/decodeLayer.ts";
 import { findMeeting, meeting, setMeeting } from "../../framework/ops/meet.ts";
 import { useGpu } from "../../framework/tensor/engine.ts";
 import { manualSeed } from "../../framework/tensor/random.ts";
 import { scope } from "../../framework/tensor/scope.ts";
+import { decodeLinear } from "../../kernels/decodeLinear.ts";
 import { gpu } from "./support.ts";
 
 setDefaultTimeout(60_000); // on a fresh machine a pipeline takes seconds to compile
@@ -21,14 +25,14 @@ const sizes = {
 
 /** Hidden states of tokens one by one, and the launches of the last. */
 async function decoded(model: CausalLM, groups: number, streams = 1) {
-  setMeeting(groups);
   const cache = model.newCache(streams, 40);
+  cache.groups = groups;
   const ids = (t: number) => Array.from({ length: streams }, (_, row) => [(7 * t + row) % 40]);
   const states: Float32Array[] = [];
   let launches = 0;
   noGrad(() => scope(() => void model.hidden(ids(0), { cache })));
   cache.setLengths(new Array(streams).fill(1));
-  for (let t = 1; t < 6; t++) {
+  for (let t = 1; t < 36; t++) {
     const before = gpu.stats.dispatches;
     const h = noGrad(() => scope(() => model.hidden(ids(t), { cache })));
     launches = gpu.stats.dispatches - before;
@@ -100,18 +104,34 @@ describe.skipIf(target.class !== "software" || ![8, 16].includes(target.subgroup
       }
       return out;
     };
-    setMeeting(0);
-    const expected = await tokens();
     setMeeting(2);
-    expect(await tokens()).toEqual(expected);
+    expect(layerGroups()).toEqual([1, 2, 0]);
+    const expected = await tokens();
     const broken = model.newCache(1, 40) as unknown as { met: { write(values: number[]): void } };
     broken.met.write([0, 0, 1]);
     await expect(tokens(broken as never)).rejects.toThrow(
       /no longer runs the workgroups of decodeLayer side by side. Try again/,
     );
     expect(meeting()).toBe(0);
+    expect(layerGroups()).toEqual([1, 0]);
     expect(await tokens()).toEqual(expected);
     model.dispose();
+  });
+
+  test("is no choice where tuning has products sum in another order", () => {
+    const shape = { prologue: "none", gated: false, a: "f32", b: "f32", residual: false, few: 1 } as const;
+    const won = (loads: number) => {
+      gpu.winners = new Winners("of a test", "/nowhere");
+      const tuning = { lanes: target.subgroupSize, shuffle: 1, loads };
+      gpu.winners.set(decodeLinear as unknown as Kernel, shape, { m: 1, n: 64, k: 64, eps: 0 }, target, tuning, 1);
+      return layerGroups().length > 1;
+    };
+    const before = gpu.winners;
+    try {
+      expect([won(2), won(0)]).toEqual([true, false]);
+    } finally {
+      gpu.winners = before;
+    }
   });
 
   test("is sought once a device, for all who ask meanwhile", async () => {
