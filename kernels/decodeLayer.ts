@@ -22,6 +22,9 @@ export interface DecodeLayerShape {
   norm: boolean;
 }
 
+/** Sizes of the subgroups that the kernel is written for. */
+export const LANES = [8, 16];
+
 /** Where in the scratch buffer, in vectors of four, what passes between phases lies. */
 export function scratchOf({ hidden, intermediate, kvHeads, group, headDim }: DecodeLayerShape) {
   const quads = (elements: number) => Math.ceil(elements / 4);
@@ -34,8 +37,6 @@ export function scratchOf({ hidden, intermediate, kvHeads, group, headDim }: Dec
 
 /** Loads of a weight in a lane's step: as many as fit where decoded instructions are kept. */
 const loadsOf = (weights: Scalar, lanes: number) => (weights === "f16" ? lanes / 4 : lanes / 2);
-/** Of the subgroups it is written for. */
-export const LANES = [8, 16];
 const EACH = 2; // elements of a row that a lane hands round in a step
 
 /** Whether a shape is one for this kernel, which walks rows and columns in whole steps. */

@@ -127,7 +127,7 @@ export class Decoding {
       );
     setMeeting(0);
     return new DeviceError(
-      `generate: ${gpu().name} no longer runs the workgroups of decodeLayer side by side. Try again: layers are launched in parts from now on`,
+      `generate: ${gpu().name} no longer runs the workgroups of decodeLayer side by side. Try again: from now on none waits for another`,
     );
   }
 

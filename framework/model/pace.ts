@@ -77,7 +77,7 @@ export class Pace {
     const now = this.now();
     const ms = now - Math.max(block?.start ?? now, this.end);
     this.end = now;
-    this.flying = this.flying.filter((other) => other !== block);
+    if (block) this.flying = this.flying.slice(this.flying.indexOf(block) + 1); // and those before it, which may have failed to start
     if (!block?.counts) return;
     for (const way of this.seen) way.since += ms;
     const own = this.seen[block.way];

@@ -15,10 +15,10 @@ const PATIENCE = 1 << 20; // looks: some milliseconds, longer than others hold a
 const found = new WeakMap<Gpu, number>();
 const searches = new WeakMap<Gpu, Promise<void>>();
 
-/** How many workgroups wait for each other in one launch, as {@link findMeeting} saw; 0 before, and where that is no gain. */
+/** How many workgroups wait for each other in one launch, as {@link findMeeting} saw; 0 before, and where they do not. */
 export const meeting = (): number => found.get(gpu()) ?? 0;
 
-/** Sets what {@link meeting} says: 0 where launches are to stay apart. */
+/** Sets what {@link meeting} says: 0 where no launch is to wait for its workgroups. */
 export const setMeeting = (groups: number): void => void found.set(gpu(), groups);
 
 /** What workgroups meet by: u32, all zero (see `kernels/shared/meet.ts`). */

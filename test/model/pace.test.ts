@@ -70,7 +70,33 @@ describe("of several ways", () => {
     expect(fast).toBeGreaterThan(100);
   });
 
-  test("time before a block is launched is not its own, nor is a block's beside which launches were found out", () => {
+  test("time before a block is launched is not its own", () => {
+    const idle = new Pace(2, () => clock.now);
+    const ways: number[] = [];
+    for (let i = 0; i < 20; i++) {
+      if (i !== 1) clock.now += 1000;
+      const block = idle.begin(1, () => true);
+      clock.now += [1, 2][block.way];
+      idle.finish(block);
+      ways.push(block.way);
+    }
+    expect(ways).toEqual([0, 1, ...new Array(18).fill(0)]);
+  });
+
+  test("a block that failed to start does not keep its way from being tried", () => {
+    const lost = new Pace(2, () => clock.now);
+    for (const way of [0, 1]) expect(lost.begin(1, () => true).way).toBe(way); // and no more of them
+    let block = lost.begin(1, () => true);
+    for (let i = 0; i < 20; i++) {
+      const next = lost.begin(1, () => true);
+      clock.now += [2, 1][block.way];
+      lost.finish(block);
+      block = next;
+    }
+    expect(block.way).toBe(1);
+  });
+
+  test("a block beside which launches were found out does not count", () => {
     const own = new Pace(2, () => clock.now);
     const a = own.begin(1, () => true);
     expect(a.counts).toBe(true);
