@@ -2,7 +2,7 @@ import { checkpointAll } from "../autograd/checkpoint.ts";
 import { isRecording } from "../autograd/graph.ts";
 import { Attention, Embedding, Module, MoE, type Placement, RMSNorm, SwiGLU } from "../nn/index.ts";
 import { adjoin } from "../nn/module.ts";
-import { decodeLayer } from "../ops/decodeLayer.ts";
+import { decodeLayer, type LayerWeights } from "../ops/decodeLayer.ts";
 import type { Precision } from "../optim/index.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -52,21 +52,26 @@ export class DecoderLayer extends Module {
     return this.mlp.forward(h, h, this.post_attention_layernorm, balance);
   }
 
-  /** The layer in one launch, where that is at hand: see `decodeLayer`. */
-  private decode(x: Tensor, { table, positions, cache }: Placement): Tensor | undefined {
+  /** Its weights where a token may take it in one launch: experts, biases and adapters call for several. */
+  get whole(): LayerWeights | undefined {
     const { self_attn: attention, mlp, input_layernorm: norm, post_attention_layernorm: mlpNorm } = this;
-    const own = cache?.decoding(attention.layer, x.shape[1]);
-    if (!own || !table || positions || mlp instanceof MoE) return undefined;
+    if (mlp instanceof MoE) return undefined;
     const { q_proj: q, k_proj: k, v_proj: v, o_proj: o, q_norm, k_norm } = attention;
     const { gate_proj: gate, up_proj: up, down_proj: down } = mlp;
-    const layers = { q, k, v, o, gate, up, down };
-    if (Object.values(layers).some(({ adapter, bias }) => adapter || bias)) return undefined;
+    if ([q, k, v, o, gate, up, down].some(({ adapter, bias }) => adapter || bias)) return undefined;
     const heads = q_norm && k_norm && { q: q_norm, k: k_norm };
     const matrices = {
       ...{ q: q.weight, k: k.weight, v: v.weight, o: o.weight },
       ...{ gate: gate.weight, up: up.weight, down: down.weight },
     };
-    return decodeLayer(x, { matrices, norm, mlpNorm, heads }, own, table);
+    return { matrices, norm, mlpNorm, heads };
+  }
+
+  /** The layer in one launch, where that is at hand: see `decodeLayer`. */
+  private decode(x: Tensor, { table, positions, cache }: Placement): Tensor | undefined {
+    const own = cache?.decoding(this.self_attn.layer, x.shape[1]);
+    const weights = own && table && !positions ? this.whole : undefined;
+    return own && table && weights && decodeLayer(x, weights, own, table);
   }
 }
 

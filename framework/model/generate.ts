@@ -59,10 +59,11 @@ export async function* generateBatch(
   const left = prompts.map((prompt) => Math.min(maxNewTokens, most - prompt.length + 1));
   const steps = Math.max(0, ...left);
   if (steps === 0) return;
-  if (prompts.length === 1) await findMeeting(); // of use to a single stream alone
+  const whole = prompts.length === 1 && model.model.layers.some((layer) => layer.whole);
+  if (whole) await findMeeting();
   const decoding = new Decoding(model, prompts, steps, options);
   const reads: Promise<Int32Array>[] = [];
-  const groups = prompts.length === 1 ? layerGroups() : [0];
+  const groups = whole ? layerGroups() : [0];
   const pace = groups.length > 1 ? paceOf(model, groups.length) : undefined;
   const read = (block?: Block) => {
     const tokens = decoding.read();

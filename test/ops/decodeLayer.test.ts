@@ -1,4 +1,4 @@
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { availableParallelism } from "node:os";
 import { noGrad } from "../../framework/autograd/graph.ts";
 import type { Kernel } from "../../framework/device/kernel.ts";
@@ -134,6 +134,22 @@ describe.skipIf(target.class !== "software" || !LANES.includes(target.subgroupSi
     expect(await tokens()).toEqual(expected);
     model.dispose();
     fresh.dispose();
+  });
+
+  test("is no choice for models that never take it: their launches are captured once", async () => {
+    setMeeting(2);
+    const capture = spyOn(gpu, "capture");
+    for (const more of [
+      { model_type: "qwen2" },
+      { num_experts: 2, num_experts_per_tok: 1, moe_intermediate_size: 32 },
+    ] as Partial<ModelConfig>[]) {
+      const model = new CausalLM({ ...sizes, ...more });
+      capture.mockClear();
+      for await (const _ of model.generate([1, 2, 3], { maxNewTokens: 30 }));
+      expect(capture).toHaveBeenCalledTimes(1);
+      model.dispose();
+    }
+    capture.mockRestore();
   });
 
   test("is no choice where tuning has products sum in another order", async () => {
