@@ -31,6 +31,7 @@ export class KVCache implements AttentionCache {
   groups = 0;
   readonly batch: number;
   readonly capacity: number;
+  readonly dtype: DType;
   readonly table: Tensor;
   /** i32 [B]: tokens that each row holds. */
   readonly lengths: Tensor;
@@ -38,9 +39,14 @@ export class KVCache implements AttentionCache {
   private readonly met: Tensor;
   private ragged = false;
 
-  constructor(config: ModelConfig, { batch, capacity, dtype, table }: CacheSizes) {
+  /** @param config the model's own, by which it knows its caches */
+  constructor(
+    readonly config: ModelConfig,
+    { batch, capacity, dtype, table }: CacheSizes,
+  ) {
     this.batch = batch;
     this.capacity = capacity;
+    this.dtype = dtype;
     this.table = table;
     const empty = (name: string) =>
       unscoped(() => Tensor.empty([batch, capacity, config.num_key_value_heads, config.head_dim], dtype, name));
@@ -100,8 +106,12 @@ export class KVCache implements AttentionCache {
   /**
    * Keeps the first tokens of every row; what lies behind is overwritten. Rows hold equally many again, so that any number may follow.
    * @param length at most as many as each row holds, which only the caller knows once rows count their own
+   * @throws RangeError
    */
   truncate(length: number): void {
+    const most = this.ragged ? this.capacity : this.length;
+    if (!(Number.isInteger(length) && length >= 0 && length <= most))
+      throw new RangeError(`KVCache: cannot keep ${length} tokens of ${this.ragged ? "at most " : ""}${most}`);
     this.length = length;
     this.ragged = false;
     fill(this.lengths, length);

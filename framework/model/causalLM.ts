@@ -98,7 +98,8 @@ export class CausalLM extends Module {
   hidden(tokens: Tokens, { positions, segments, cache, balance }: ForwardOptions = {}): Tensor {
     const ids = this.onDevice(tokens, "tokens");
     if (ids.rank !== 2) throw new ShapeError(`model: tokens are ${showShape(ids.shape)}, expected [B, T]`);
-    if (!cache) this.growTable(ids.shape[1]);
+    if (cache) this.expectOwn(cache);
+    else this.growTable(ids.shape[1]);
     const placement: Placement = {
       table: cache?.table ?? this.table,
       positions,
@@ -167,6 +168,15 @@ export class CausalLM extends Module {
     options: GenerateOptions = {},
   ): AsyncGenerator<GeneratedToken> {
     return generateBatch(this, prompts, options);
+  }
+
+  private expectOwn({ config, dtype }: KVCache): void {
+    const wrong =
+      config !== this.config ? "is another model's" : dtype !== this.model.precision ? `holds ${dtype}` : "";
+    if (wrong)
+      throw new ShapeError(
+        `model: the cache ${wrong}, expected one of this model's newCache in ${this.model.precision}`,
+      );
   }
 
   newCache(batch: number, capacity: number): KVCache {

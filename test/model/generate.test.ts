@@ -187,6 +187,24 @@ test("goes on behind what a kept cache holds as it does without one, and leaves 
   cache.dispose();
 });
 
+test("a cache of another model or dtype is refused, and so is keeping what it cannot hold", async () => {
+  const other = new CausalLM(model.config);
+  const cache = other.newCache(1, 16);
+  await expect(batch([[1, 2]], { cache })).rejects.toThrow(
+    "model: the cache is another model's, expected one of this model's newCache in f32",
+  );
+  other.model.precision = "f16";
+  expect(() => other.lastLogits([[1, 2]], { cache })).toThrow("model: the cache holds f32");
+  other.model.precision = "f32";
+  other.lastLogits([[1, 2]], { cache }).dispose();
+  for (const kept of [-1, 0.5, 3, Number.NaN])
+    expect(() => cache.truncate(kept)).toThrow(`KVCache: cannot keep ${kept} tokens of 2`);
+  cache.setLengths([2]);
+  expect(() => cache.truncate(17)).toThrow("KVCache: cannot keep 17 tokens of at most 16");
+  cache.dispose();
+  other.dispose();
+});
+
 test("leaves nothing behind when it ends, is broken off or fails", async () => {
   await collectGarbage();
   const left = await leftBehind(async () => {

@@ -123,9 +123,9 @@ describe.skipIf(target.class !== "software" || !LANES.includes(target.subgroupSi
     const expected = await tuned(0, () => tokens()); // launches apart
     expect(layerGroups()).toEqual([1, 2, 0]);
     expect(await tokens()).toEqual(expected);
-    const broken = model.newCache(1, 40) as unknown as { met: { write(values: number[]): void } };
-    broken.met.write([0, 0, 1]);
     const fresh = new CausalLM(sizes); // whose first tokens go no way but the first
+    const broken = fresh.newCache(1, 40) as unknown as { met: { write(values: number[]): void } };
+    broken.met.write([0, 0, 1]);
     await expect(tokens(broken as never, fresh)).rejects.toThrow(
       /no longer runs the workgroups of decodeLayer side by side. Try again/,
     );
