@@ -10,7 +10,7 @@ import { matmulJoin } from "./matmulJoin.ts";
 import { broadcastMatmul } from "./shared/matmulBroadcast.ts";
 import { dotMatmul } from "./shared/matmulDot.ts";
 import { matrixMatmul, matrixTiles, validMatrix } from "./shared/matmulMatrix.ts";
-import { epilogueBindings } from "./shared/matmulParts.ts";
+import { epilogueBindings, words } from "./shared/matmulParts.ts";
 import { tiledMatmul, validTiles } from "./shared/matmulTiles.ts";
 import { matrixUnits, targetUnit } from "./shared/matrixUnits.ts";
 
@@ -182,7 +182,8 @@ function workgroups(_: MatmulShape, tuning: MatmulTuning, { m, n, batch }: Unifo
   return [Math.min(groups, MAX_GROUPS), Math.ceil(groups / MAX_GROUPS), batch];
 }
 
-const bindAs = (wide: boolean, type: Scalar) => (wide ? `vec4<${type}>` : type);
+const bindAs = (wide: boolean, type: Scalar, halves = false) =>
+  wide ? (halves && type === "f16" ? words : `vec4<${type}>`) : type;
 const bytesOf = (type: Scalar) => (type === "f16" ? 2 : 4);
 
 /** C [batch, m, n] = alpha · op(A) · op(B) (+ bias) (+ residual) (+ C). Launch it through {@link matmulLaunch}. */
@@ -193,9 +194,9 @@ export const matmul = kernel<MatmulShape, MatmulTuning>({
     ...(shape.grouped ? { matrices: "read" as const } : {}),
     ...(split > 1 ? { parts: "write" } : epilogueBindings(shape)),
   }),
-  types: ({ a, b, c, wideA, wideB, wideC }) => ({
-    a: bindAs(wideA, a),
-    b: bindAs(wideB, b),
+  types: ({ a, b, c, wideA, wideB, wideC }, { variant }) => ({
+    a: bindAs(wideA, a, variant === BROADCAST),
+    b: bindAs(wideB, b, variant === BROADCAST),
     c: bindAs(wideC, c),
     bias: bindAs(wideC, "f32"),
     residual: bindAs(wideC, c),

@@ -15,7 +15,7 @@ export function broadcastMatmul(shape: MatmulShape, { rows, lanes }: MatmulTunin
     return `${a.announce(r)} ${terms.map((term) => `sum${r} += ${term};`).join(" ")}`;
   };
   return `
-    ${strips(shape)}
+    ${strips(shape, "f32", true)}
     ${store(shape)}
     @compute @workgroup_size(${lanes})
     fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {

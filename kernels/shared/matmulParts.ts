@@ -24,13 +24,22 @@ export function bounds({ grouped }: MatmulShape, z: string): string {
 /**
  * WGSL `stripA(start, at, size)` and `stripB`: four elements from `at` (a multiple of 4) of the line that starts at element
  * `start` and has `size` elements, as `type`. Those past the line's end are zero where the line runs along k, any number elsewhere.
+ * @param words whether f16 is bound as {@link words}
  */
-export function strips({ layout, wideA, wideB }: MatmulShape, type: Scalar = "f32"): string {
-  return strip("A", "a", wideA, layout !== "TN", type) + strip("B", "b", wideB, layout === "NT", type);
+export function strips({ layout, wideA, wideB, a, b }: MatmulShape, type: Scalar = "f32", words = false): string {
+  const halves = (operand: Scalar) => words && operand === "f16";
+  return (
+    strip("A", "a", wideA, halves(a), layout !== "TN", type) + strip("B", "b", wideB, halves(b), layout === "NT", type)
+  );
 }
 
-function strip(name: string, binding: string, wide: boolean, alongK: boolean, type: Scalar): string {
+/** WGSL type of four f16 as two words: on a CPU, where every element loaded counts, half the loads. */
+export const words = "vec2u";
+
+function strip(name: string, binding: string, wide: boolean, halves: boolean, alongK: boolean, type: Scalar): string {
   const signature = `fn strip${name}(start: u32, at: u32, size: u32) -> vec4<${type}>`;
+  if (wide && halves)
+    return `${signature} { let w = ${binding}[(start + at) >> 2u]; return vec4<${type}>(vec4f(unpack2x16float(w.x), unpack2x16float(w.y))); }\n`;
   if (wide) return `${signature} { return vec4<${type}>(${binding}[(start + at) >> 2u]); }\n`;
   const element = (i: number) => {
     const value = `${type}(${binding}[start + at + ${i}u])`;

@@ -19,8 +19,8 @@ export const unitOf = (code: number): MatrixUnit => ({
 export const targetUnit = ({ matrix, subgroupSize }: Target): number =>
   matrix && subgroupSize ? unitCode({ lanes: subgroupSize, ...matrix }) : 0;
 
-/** NVIDIA, AMD in waves of 32 and 64, Apple, Intel. */
-export const matrixUnits = [32161616, 64161616, 32080808, 32081616, 16081616, 8081616] as const;
+/** NVIDIA, AMD in waves of 32 and 64, Apple, Intel, and llvmpipe from Mesa 26 on. */
+export const matrixUnits = [32161616, 64161616, 32080808, 32081616, 16081616, 8081616, 8080808] as const;
 
 /**
  * WGSL types of the fragments: `Left` m × k, `Right` k × n, `Sum` m × n. The type's numbers are columns, then rows.
