@@ -32,6 +32,8 @@ export interface DecodingLayer extends CacheLayer {
   met: Tensor;
 }
 
+const FEW_CORES = 2; // cores up to which one of them without a wait, or all with one, were faster than launches apart under any load
+
 /**
  * The numbers of workgroups by which a layer may be launched, 0 for several launches. All give the same bits, and which is the fastest hangs on the
  * model and on what else holds the cores. Only a CPU has a choice: a GPU promises no meeting, and its launches are cheap.
@@ -41,7 +43,8 @@ export function layerGroups(): number[] {
   const inStep = target.class === "software" && target.subgroups && LANES.includes(target.subgroupSize);
   const asTuned = !winners?.any(decodeLinear, ({ loads }) => loads === 0); // which would sum in another order
   if (!inStep || !asTuned) return [0];
-  return meeting() > 1 ? [1, meeting(), 0] : [1, 0];
+  if (meeting() < 2) return [1, 0];
+  return meeting() > FEW_CORES ? [1, meeting(), 0] : [1, meeting()];
 }
 
 const PATIENCE = 1 << 29; // looks before a meeting is given up: seconds, a minute or more where many workgroups share a core
