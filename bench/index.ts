@@ -29,7 +29,7 @@ const help = `Measures kernels on this machine's adapter.
                             --preset micromind-26m --batch 32 --length 512 --precision f16 --checkpointing
   bun bench --peers         the same training steps, attention and decoding by jax-js and TensorFlow.js, decoding
                             by onnxruntime-web too;
-                            --peers ours,jax-wasm --sizes S1,S2,S3,attention,decode --budget 60 (seconds each) choose
+                            --peers ours,jax-wasm --sizes S1,S2,S3,attention,decode,decode8 --budget 60 (seconds each) choose
   bun bench --tune [name ...]  tries every tuning, prints the winners and keeps them for this adapter; with --step the kernels
                             of a training step (--preset, --batch, --length), --budget seconds for each case, --dry keeps nothing
   bun bench --soak [steps]  2,000 training steps: memory and live handles must stay flat

@@ -37,8 +37,11 @@ export interface StepData extends Size {
 /** The one shape on which attention is measured, causal: [length, heads, headDim]. */
 export const attentionSize = { length: 1024, heads: 8, headDim: 64 };
 
-/** Generation: the weights, the first token, and how many follow. Every token meets every weight once. */
+/** Generation: the weights, the first token of every stream, and how many follow. Every token meets every weight once. */
 export const decodeTask = { size: "S3", first: 2, tokens: 64 } as const;
+
+/** Streams of a task of generation. */
+export const decodeStreams: Record<string, number> = { decode: 1, decode8: 8 };
 
 /** Queries, keys, values and the gradient of the output, each [length, heads, headDim] in ±1. */
 export interface AttentionData {

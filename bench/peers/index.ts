@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { printTable, type Row } from "../table.ts";
-import { attentionSize, decodeTask, isSize } from "./data.ts";
+import { attentionSize, decodeStreams, decodeTask, isSize } from "./data.ts";
 import { attentionFlops, trainingWork } from "./measure.ts";
 import { peers } from "./peer.ts";
 import type { Report } from "./run.ts";
@@ -11,13 +11,13 @@ import type { Report } from "./run.ts";
 export interface CompareOptions {
   /** Names of peers; all where empty. */
   peers: string[];
-  /** Sizes of the decoder, `attention` and `decode`; all but S0 where empty. */
+  /** Sizes of the decoder, `attention`, `decode` and `decode8`; all but S0 where empty. */
   sizes: string[];
   /** Seconds for each peer and size; six steps are made whatever they take. */
   budget: number;
 }
 
-const tasks = ["S1", "S2", "S3", "attention", "decode"];
+const tasks = ["S1", "S2", "S3", "attention", ...Object.keys(decodeStreams)];
 /** For the first step to be cold, drivers may not remember what they compiled. */
 const cold = { MESA_SHADER_CACHE_DISABLE: "true", __GL_SHADER_DISK_CACHE: "0" };
 
@@ -42,7 +42,7 @@ export async function compare(options: CompareOptions, say: (line: string) => vo
   for (const task of options.sizes.length ? options.sizes : tasks) {
     say(workOf(task).text);
     const reports: [name: string, report: Report | string][] = [];
-    for (const name of names.filter((given) => [undefined, task].includes(peers[given].task))) {
+    for (const name of names.filter((given) => !peers[given].infers || task in decodeStreams)) {
       const report = await runPeer(name, task, options.budget);
       const found = typeof report === "string" ? undefined : report.adapter;
       if (found !== undefined && found !== adapter) say(`on ${found}`);
@@ -72,10 +72,11 @@ function workOf(task: string): { text: string; tokens: number; flops: number } {
     const text = `attention, causal, forward and backward: ${heads} heads × ${headDim} × ${tokens} tokens`;
     return { text, tokens, flops: attentionFlops() };
   }
-  const { size, tokens } = decodeTask;
-  const { parameters } = trainingWork(size);
-  const text = `decode: ${tokens} tokens one by one over a KV cache, weights of ${size}`;
-  return { text, tokens, flops: 2 * parameters * tokens };
+  const { size, tokens: each } = decodeTask;
+  const [{ parameters }, streams] = [trainingWork(size), decodeStreams[task]];
+  const of = streams > 1 ? ` of each of ${streams} streams` : "";
+  const text = `${task}: ${each} tokens${of} one by one over a KV cache, weights of ${size}`;
+  return { text, tokens: streams * each, flops: 2 * parameters * streams * each };
 }
 
 function rowOf(name: string, task: string, report: Report | string, ours: number): Row {

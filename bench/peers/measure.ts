@@ -95,10 +95,10 @@ function wrongAttention({ value, gradients }: AttentionResult, dy: Float32Array)
 }
 
 /** Times generation, if the first tokens are PyTorch's: as many as are clearly the likeliest. */
-export async function measureDecoding(peer: Peer, budget: number, counts?: Counts): Promise<Measured> {
+export async function measureDecoding(peer: Peer, streams: number, budget: number, counts?: Counts): Promise<Measured> {
   const { size, first, tokens } = decodeTask;
-  const decode = peer.decoder(stepData(size));
-  let made: number[] = [];
+  const decode = peer.decoder(stepData(size), streams);
+  let made: number[][] = [];
   return timed(
     WARM.other,
     budget,
@@ -106,13 +106,15 @@ export async function measureDecoding(peer: Peer, budget: number, counts?: Count
     async () => {
       made = await decode(first, tokens);
     },
-    () => wrongTokens(made),
+    () => wrongTokens(made, streams),
   );
 }
 
-function wrongTokens(made: readonly number[]): string | undefined {
+function wrongTokens(made: readonly number[][], streams: number): string | undefined {
   const { tokens } = reference.decode;
-  const at = tokens.findIndex((token, i) => made[i] !== token);
+  const right = (step: readonly number[], token: number) =>
+    step?.length === streams && step.every((id) => id === token);
+  const at = tokens.findIndex((token, i) => !right(made[i], token));
   return at < 0 ? undefined : `token ${at} is ${made[at]}, PyTorch's ${tokens[at]}`;
 }
 

@@ -2,7 +2,7 @@ import { availableParallelism } from "node:os";
 import type { InferenceSession, Ort, Tensor } from "onnxruntime-web";
 import type { StepData } from "./data.ts";
 import { cacheNames, decoderModel, type Product } from "./ortModel.ts";
-import type { Peer } from "./peer.ts";
+import type { Decoder, Peer } from "./peer.ts";
 
 /** Where and how a session computes. */
 interface Setting {
@@ -18,9 +18,9 @@ export async function ort(backend: "webgpu" | "wasm"): Promise<Peer> {
   const setting = await settingOf(backend);
   setting.ort.env.wasm.numThreads = setting.threads;
   const none = () => {
-    throw new Error('onnxruntime-web trains nothing: it is a peer for the task "decode" only');
+    throw new Error("onnxruntime-web trains nothing: it is a peer for generation only");
   };
-  return { trainer: none, attention: none, decoder: (data) => decoder(data, backend, setting) };
+  return { trainer: none, attention: none, decoder: (data, streams) => decoder(data, streams, backend, setting) };
 }
 
 async function settingOf(backend: "webgpu" | "wasm"): Promise<Setting> {
@@ -34,20 +34,21 @@ async function settingOf(backend: "webgpu" | "wasm"): Promise<Setting> {
   return { ort: await import("onnxruntime-web/jspi"), threads: 1, product: "Einsum", location: "gpu-buffer" };
 }
 
-function decoder(data: StepData, backend: string, setting: Setting): ReturnType<Peer["decoder"]> {
+function decoder(data: StepData, streams: number, backend: string, setting: Setting): Decoder {
   const { ort, product, location: preferredOutputLocation } = setting;
   const options = { executionProviders: [backend], preferredOutputLocation, logSeverityLevel: 3 }; // errors only
-  const opened = ort.InferenceSession.create(decoderModel(data, product), options);
-  const integer = (x: number, shape: number[]) => new ort.Tensor("int32", Int32Array.of(x), shape);
-  const nothing = () => new ort.Tensor("float32", new Float32Array(0), [1, data.kvHeads, 0, data.headDim]);
+  const opened = ort.InferenceSession.create(decoderModel(data, streams, product), options);
+  const integers = (x: number, shape: number[]) =>
+    new ort.Tensor("int32", new Int32Array(shape.reduce((a, b) => a * b, 1)).fill(x), shape);
+  const nothing = () => new ort.Tensor("float32", new Float32Array(0), [streams, data.kvHeads, 0, data.headDim]);
   const layers = Array.from({ length: data.layers }, (_, l) => l);
   const [past, present] = (["past", "present"] as const).map((when) => layers.flatMap((l) => cacheNames(when, l)));
   return async (first, count) => {
     const session: InferenceSession = await opened;
-    const tokens = [integer(first, [1, 1])];
+    const tokens = [integers(first, [streams, 1])];
     let cache = past.map(nothing);
     for (let n = 0; n < count; n++) {
-      const feeds: Record<string, Tensor> = { id: tokens[n], seen: integer(n, [1]), total: integer(n + 1, []) };
+      const feeds: Record<string, Tensor> = { id: tokens[n], seen: integers(n, [streams]), total: integers(n + 1, []) };
       past.forEach((name, i) => {
         feeds[name] = cache[i];
       });
@@ -58,6 +59,6 @@ function decoder(data: StepData, backend: string, setting: Setting): ReturnType<
     }
     const ids = await Promise.all(tokens.map((x) => x.getData()));
     for (const tensor of [...cache, ...tokens]) tensor.dispose();
-    return ids.slice(1).map(([id]) => id);
+    return ids.slice(1).map((step) => [...step]);
   };
 }

@@ -8,30 +8,30 @@ export type Product = "MatMul" | "Einsum";
 export const cacheNames = (when: "past" | "present", l: number) => ["key", "value"].map((x) => `${when}.${l}.${x}`);
 
 /**
- * The decoder in ONNX, for one token: with the fused ops of exported LLMs, q, k and v from one matrix, gate and up too.
- * Inputs: `id` [1, 1], `seen` [1] and `total` [], the tokens before it and with it, `past.*` [1, kvHeads, seen, headDim].
- * Outputs: `next` [1, 1], the likeliest token, and `present.*`.
+ * The decoder in ONNX, for one token of each stream: with the fused ops of exported LLMs, q, k and v from one matrix, gate and up too.
+ * Inputs: `id` [streams, 1], `seen` [streams] and `total` [], the tokens before it and with it, `past.*` [streams, kvHeads, seen, headDim].
+ * Outputs: `next` [streams, 1], the likeliest token, and `present.*`.
  */
-export function decoderModel(data: StepData, product: Product): Uint8Array<ArrayBuffer> {
+export function decoderModel(data: StepData, streams: number, product: Product): Uint8Array<ArrayBuffer> {
   const g = new Graph();
-  const tools = toolsOf(data, g, product);
+  const tools = toolsOf(data, streams, g, product);
   const embedding = tools.weight("model.embed_tokens");
-  g.input("id", "int32", [1, 1]);
-  g.input("seen", "int32", [1]);
+  g.input("id", "int32", [streams, 1]);
+  g.input("seen", "int32", [streams]);
   g.input("total", "int32", []);
-  const block = layerOf(data, g, tools);
+  const block = layerOf(data, streams, g, tools);
   let x = g.node("Gather", [embedding, "id"]);
   let h = tools.norm(x, "model.layers.0.input_layernorm");
   for (let l = 0; l < data.layers; l++) [x, h] = block(l, x, h);
   const best = g.node("ArgMax", [tools.logits(h, embedding)], { axis: -1, keepdims: 1 });
-  const shape = g.initializer("token_shape", "int64", [2], BigInt64Array.of(1n, 1n));
+  const shape = g.initializer("token_shape", "int64", [2], BigInt64Array.of(BigInt(streams), 1n));
   g.node("Reshape", [g.node("Cast", [best], { to: 6 }), shape], {}, ["next"]);
-  g.output("next", "int32", [1, 1]);
+  g.output("next", "int32", [streams, 1]);
   return g.model();
 }
 
 /** Writes layer `l`: from the residual stream and its normed value to those that the next layer begins with. */
-function layerOf(data: StepData, g: Graph, tools: Tools) {
+function layerOf(data: StepData, streams: number, g: Graph, tools: Tools) {
   const { layers, heads, kvHeads, headDim, length } = data;
   const { weight, joined, split, norm, addNorm, multiply } = tools;
   const half = (table: Float32Array) => table.filter((_, i) => i % headDim < headDim / 2);
@@ -41,16 +41,16 @@ function layerOf(data: StepData, g: Graph, tools: Tools) {
   const shape = (name: string, ...sizes: number[]) =>
     g.initializer(name, "int64", [sizes.length], BigInt64Array.from(sizes, BigInt));
   const perHead = shape("per_head", 1, -1, headDim);
-  const flat = shape("flat", 1, 1, -1);
+  const flat = shape("flat", streams, 1, -1);
   const headNorm = (y: string, name: string) => g.node("Reshape", [norm(g.node("Reshape", [y, perHead]), name), flat]);
   const attributes = { num_heads: heads, kv_num_heads: kvHeads, do_rotary: 1, scale: { float: headDim ** -0.5 } };
   return (l: number, x: string, h: string): [x: string, h: string] => {
     const at = (name: string) => `model.layers.${l}.${name}`;
     const projections = ["q", "k", "v"].map((c) => at(`self_attn.${c}_proj`));
     const [q, k, v] = split(multiply(h, joined(projections)), projections);
-    const past = cacheNames("past", l).map((name) => g.input(name, "float32", [1, kvHeads, "seen", headDim]));
+    const past = cacheNames("past", l).map((name) => g.input(name, "float32", [streams, kvHeads, "seen", headDim]));
     const present = cacheNames("present", l);
-    for (const name of present) g.output(name, "float32", [1, kvHeads, "total", headDim]);
+    for (const name of present) g.output(name, "float32", [streams, kvHeads, "total", headDim]);
     const heads = [headNorm(q, at("self_attn.q_norm")), headNorm(k, at("self_attn.k_norm")), v];
     const inputs = [...heads, ...past, "seen", "total", cos, sin];
     const y = g.node("com.microsoft.GroupQueryAttention", inputs, attributes, [at("attention"), ...present]);
@@ -66,7 +66,7 @@ function layerOf(data: StepData, g: Graph, tools: Tools) {
 
 type Tools = ReturnType<typeof toolsOf>;
 
-function toolsOf({ parameters, hidden }: StepData, g: Graph, product: Product) {
+function toolsOf({ parameters, hidden }: StepData, streams: number, g: Graph, product: Product) {
   const byName = new Map(parameters.map((p) => [p.name, p]));
   const found = (name: string) => byName.get(`${name}.weight`) as Parameter;
   const epsilon = { float: 1e-6 };
@@ -103,8 +103,8 @@ function toolsOf({ parameters, hidden }: StepData, g: Graph, product: Product) {
     /** By the embedding, which is [vocab, hidden]. */
     logits(x: string, embedding: string): string {
       if (product === "Einsum") return g.node("Einsum", [x, embedding], { equation: "abk,jk->abj" });
-      const row = g.initializer("row", "int64", [2], BigInt64Array.of(1n, BigInt(hidden)));
-      return g.node("Gemm", [g.node("Reshape", [x, row]), embedding], { transB: 1 });
+      const rows = g.initializer("rows", "int64", [2], BigInt64Array.of(BigInt(streams), BigInt(hidden)));
+      return g.node("Gemm", [g.node("Reshape", [x, rows]), embedding], { transB: 1 });
     },
   };
 }

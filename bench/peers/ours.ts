@@ -47,13 +47,16 @@ export function ours({ precision = "f32" }: { precision?: optim.Precision } = {}
         return { value, gradients };
       };
     },
-    decoder(data) {
+    decoder(data, streams) {
       const model = modelOf(data);
       if (precision === "f16") model.half();
       return async (first, count) => {
-        const tokens: number[] = [];
-        for await (const id of model.generate([first], { maxNewTokens: count, temperature: 0 })) tokens.push(id);
-        return tokens;
+        const prompts = Array.from({ length: streams }, () => [first]);
+        const made = new Array<number>(streams).fill(0);
+        const steps = Array.from({ length: count }, (): number[] => []);
+        for await (const { row, token } of model.generateBatch(prompts, { maxNewTokens: count, temperature: 0 }))
+          steps[made[row]++][row] = token;
+        return steps;
       };
     },
   };

@@ -17,15 +17,17 @@ export interface Peer {
   trainer(data: StepData): (n: number) => Promise<number>;
   /** Prepares attention; a call computes value and gradients, and reads the gradients only where asked. */
   attention(data: AttentionData): (read: boolean) => Promise<AttentionResult>;
-  /** Prepares generation over a KV cache; a call gives the `count` likeliest tokens, one after the other, behind `first`. */
-  decoder(data: StepData): (first: number, count: number) => Promise<number[]>;
+  /** Prepares generation over a KV cache; a call gives the `count` likeliest tokens of every stream behind `first`, by step. */
+  decoder(data: StepData, streams: number): Decoder;
 }
+
+export type Decoder = (first: number, count: number) => Promise<number[][]>;
 
 interface Entry {
   library: string;
   backend: "webgpu" | "wasm";
-  /** The only task that it is for. */
-  task?: string;
+  /** Whether it is for generation only. */
+  infers?: true;
   open(): Promise<Peer>;
 }
 
@@ -35,7 +37,7 @@ export const peers: Record<string, Entry> = {
   "ours-f16": {
     library: "MicroMind, f16",
     backend: "webgpu",
-    task: "decode",
+    infers: true,
     open: async () => (await import("./ours.ts")).ours({ precision: "f16" }),
   },
   "jax-webgpu": { library: "jax-js", backend: "webgpu", open: async () => (await import("./jax.ts")).jax("webgpu") },
@@ -53,13 +55,13 @@ export const peers: Record<string, Entry> = {
   "ort-webgpu": {
     library: "onnxruntime-web",
     backend: "webgpu",
-    task: "decode",
+    infers: true,
     open: async () => (await import("./ort.ts")).ort("webgpu"),
   },
   "ort-wasm": {
     library: "onnxruntime-web",
     backend: "wasm",
-    task: "decode",
+    infers: true,
     open: async () => (await import("./ort.ts")).ort("wasm"),
   },
 };

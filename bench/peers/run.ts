@@ -1,5 +1,5 @@
 /** One peer and one task in a process of its own: `bun bench/peers/run.ts jax-wasm S1 120`. Its last line is JSON. */
-import { isSize } from "./data.ts";
+import { decodeStreams, isSize } from "./data.ts";
 import { type Counts, checkDevice, sharedDevice } from "./device.ts";
 import { type Measured, measureAttention, measureDecoding, measureTraining } from "./measure.ts";
 import { type Peer, peers } from "./peer.ts";
@@ -14,7 +14,8 @@ export interface Report extends Measured {
 
 function measure(peer: Peer, task: string, budget: number, counts: Counts | undefined): Promise<Measured> {
   if (isSize(task)) return measureTraining(peer, task, budget, counts);
-  return task === "attention" ? measureAttention(peer, budget, counts) : measureDecoding(peer, budget, counts);
+  if (task === "attention") return measureAttention(peer, budget, counts);
+  return measureDecoding(peer, decodeStreams[task], budget, counts);
 }
 
 if (import.meta.main) {

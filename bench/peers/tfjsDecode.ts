@@ -1,29 +1,31 @@
 import * as tf from "@tensorflow/tfjs";
 import type { StepData } from "./data.ts";
+import type { Decoder } from "./peer.ts";
 import { rmsNorm } from "./tfjs.ts";
 
 /** Generation in TensorFlow.js: the cache grows by concatenation, as its users write it; tokens are read at the end. */
-export function decoder(data: StepData): (first: number, count: number) => Promise<number[]> {
+export function decoder(data: StepData, streams: number): Decoder {
   const w = Object.fromEntries(data.parameters.map((p) => [p.name, tf.tensor(p.data, p.shape)]));
-  const step = stepOf(data, w);
+  const step = stepOf(data, streams, w);
   return async (first, count) => {
     const cache = Array.from({ length: data.layers }, (): Cache => ({ k: undefined, v: undefined }));
-    const tokens = [tf.tensor(Int32Array.of(first), [1], "int32")];
+    const tokens = [tf.tensor(new Int32Array(streams).fill(first), [streams], "int32")];
     for (let n = 0; n < count; n++) tokens.push(tf.tidy(() => step(tokens[n], n, cache)));
     const ids = await Promise.all(tokens.map((x) => x.data()));
     tf.dispose([cache, tokens]);
-    return ids.slice(1).map(([id]) => id);
+    return ids.slice(1).map((step) => [...step]);
   };
 }
 
-/** Of one layer, [kvHeads, T, headDim]. */
+/** Of one layer, [streams · kvHeads, T, headDim]. */
 interface Cache {
   k: tf.Tensor | undefined;
   v: tf.Tensor | undefined;
 }
 
-function stepOf(data: StepData, w: Record<string, tf.Tensor>) {
-  const { hidden, layers, heads, kvHeads, headDim, length } = data;
+function stepOf(data: StepData, streams: number, w: Record<string, tf.Tensor>) {
+  const { hidden, layers, headDim, length } = data;
+  const [heads, kvHeads] = [streams * data.heads, streams * data.kvHeads];
   const [cos, sin] = [data.cos, data.sin].map((x) => tf.tensor(x, [length, headDim]));
   const grow = (old: tf.Tensor | undefined, x: tf.Tensor) => {
     const all = tf.keep(old ? tf.concat([old, x], 1) : x);
@@ -50,7 +52,7 @@ function stepOf(data: StepData, w: Record<string, tf.Tensor>) {
       [own.k, own.v] = [grow(own.k, k), grow(own.v, v)];
       const grouped = q.reshape([kvHeads, heads / kvHeads, headDim]);
       const y = tf.matMul(tf.softmax(tf.matMul(grouped, own.k, false, true).mul(headDim ** -0.5)), own.v);
-      x = x.add(tf.matMul(y.reshape([1, hidden]), p("self_attn.o_proj")));
+      x = x.add(tf.matMul(y.reshape([streams, hidden]), p("self_attn.o_proj")));
       h = rmsNorm(x, p("post_attention_layernorm"));
       const gate = tf.matMul(h, p("mlp.gate_proj"));
       x = x.add(tf.matMul(gate.mul(gate.sigmoid()).mul(tf.matMul(h, p("mlp.up_proj"))), p("mlp.down_proj")));

@@ -41,9 +41,9 @@ const installed = existsSync(new URL("../../bench/peers/node_modules/onnxruntime
 test.skipIf(!installed)("the ONNX model of the decoder runs in onnxruntime-web and says PyTorch's tokens", async () => {
   const { ort } = await import("../../bench/peers/ort.ts");
   const peer = await ort("wasm");
-  const decode = peer.decoder(stepData(decodeTask.size));
-  expect(await decode(decodeTask.first, 8)).toEqual(reference.decode.tokens.slice(0, 8));
-  expect(() => peer.trainer(stepData("S0"))).toThrow('for the task "decode" only');
+  const decode = peer.decoder(stepData(decodeTask.size), 2);
+  expect(await decode(decodeTask.first, 8)).toEqual(reference.decode.tokens.slice(0, 8).map((id) => [id, id]));
+  expect(() => peer.trainer(stepData("S0"))).toThrow("for generation only");
 });
 
 test("names that are not known are refused with those that are", () => {
@@ -53,6 +53,6 @@ test("names that are not known are refused with those that are", () => {
     'bench --peers: "jax" is none of ours, ours-f16, jax-webgpu, jax-wasm, tfjs-webgpu, tfjs-wasm, ort-webgpu, ort-wasm',
   );
   expect(refuse({ ...options, sizes: ["S9"] })).toBe(
-    'bench --sizes: "S9" is none of S0, S1, S2, S3, attention, decode',
+    'bench --sizes: "S9" is none of S0, S1, S2, S3, attention, decode, decode8',
   );
 });
