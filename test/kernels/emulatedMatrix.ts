@@ -19,6 +19,10 @@ export const withUnit = (target: Target, { lanes, m, n, k }: MatrixUnit): Target
   matrix: { m, n, k },
 });
 
+/** Points to try on an adapter's own units: all on a GPU, few on llvmpipe, which compiles each for seconds to a minute. */
+export const affordable = <P>(points: readonly P[], { class: kind }: Target): P[] =>
+  points.filter((_, i) => kind !== "software" || i % 16 === 0);
+
 /** Every load and every `Sum()` of the text has a place of its own in a private array: values are places, so that Mesa copies nothing. */
 function emulate(source: string, { lanes, m, n, k }: MatrixUnit): string {
   const shapes: Record<string, [rows: number, columns: number]> = { Left: [m, k], Right: [k, n], Sum: [m, n] };
