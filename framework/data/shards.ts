@@ -47,9 +47,18 @@ export interface Shards {
   close(): void;
 }
 
+function readInfo(path: string, folder: string): ShardInfo {
+  const text = readFileSync(path, "utf8");
+  try {
+    return JSON.parse(text) as ShardInfo;
+  } catch (cause) {
+    throw new DataError(`${path}: is damaged; delete ${folder} to make it anew`, { cause });
+  }
+}
+
 /** @throws DataError where files are missing or shorter than `info.json` says */
 export function openShards(folder: string): Shards {
-  const info = { ...textInfo, ...(JSON.parse(readFileSync(join(folder, "info.json"), "utf8")) as ShardInfo) };
+  const info = { ...textInfo, ...readInfo(join(folder, "info.json"), folder) };
   const index = readFileSync(join(folder, "documents.bin"));
   const pairs = new Uint32Array(index.buffer.slice(index.byteOffset, index.byteOffset + index.byteLength));
   const open = (name: string, bytes: number) =>

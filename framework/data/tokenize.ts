@@ -4,7 +4,7 @@ import { createReadStream, existsSync, mkdirSync, readFileSync, statSync, writeF
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { Worker } from "node:worker_threads";
-import { replaceFolderAtomic, writeFileAtomic } from "../checkpoint/file.ts";
+import { codeOf, FileError, replaceFolderAtomic, writeFileAtomic } from "../checkpoint/file.ts";
 import { cacheFolder } from "../device/cache.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { documents, type ReadOptions } from "./documents.ts";
@@ -51,6 +51,7 @@ export async function tokenizeDataset(
 ): Promise<Shards> {
   const files = resolveFiles(path);
   const cache = options.cache ?? cacheFolder();
+  prepareFolder(join(cache, "hashes"));
   const contents = await Promise.all(files.map((file) => contentHash(file, cache)));
   const { onError = "error", special = true } = options;
   const encoding = encodingOf(tokenizer, options);
@@ -63,6 +64,16 @@ export async function tokenizeDataset(
   if (!existsSync(join(folder, "info.json")))
     await replaceFolderAtomic(folder, (temporary) => build(files, tokenizer, temporary, encoding, options));
   return openShards(folder);
+}
+
+function prepareFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : `${cause}`;
+    const reason = `cannot be made, where tokens are kept (${why}); name another folder: MICROMIND_CACHE`;
+    throw new FileError(folder, reason, codeOf(cause), { cause });
+  }
 }
 
 /** How a dataset is encoded where options say no more. */
@@ -87,7 +98,6 @@ async function contentHash(file: string, cache: string): Promise<string> {
   const hash = createHash("sha256");
   for await (const chunk of createReadStream(file)) hash.update(chunk as Uint8Array);
   const hex = hash.digest("hex");
-  mkdirSync(join(cache, "hashes"), { recursive: true });
   writeFileAtomic(memo, hex);
   return hex;
 }

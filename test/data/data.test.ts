@@ -163,11 +163,19 @@ describe("shards", () => {
     expect([shards.info.documents, shards.info.skipped]).toEqual([1, 1]);
     shards.close();
   });
+  test("in a folder that cannot be made are an error that says what to set", async () => {
+    const cache = join(file("taken", ""), "cache");
+    await expect(dataset(file("e.jsonl", jsonl("text")), { cache })).rejects.toThrow(
+      /hashes: cannot be made, where tokens are kept \(.*\); name another folder: MICROMIND_CACHE/,
+    );
+  });
   test("that are damaged are noticed", async () => {
     const shards = await dataset(file("d.jsonl", jsonl("some text", "more text")));
     shards.close();
     writeFileSync(join(shards.folder, "tokens-0.bin"), "x");
-    expect(dataset(shards.info.files[0])).rejects.toThrow(/tokens-0\.bin: is damaged; delete .* to make it anew/);
+    await expect(dataset(shards.info.files[0])).rejects.toThrow(/tokens-0\.bin: is damaged; delete .* to make it anew/);
+    writeFileSync(join(shards.folder, "info.json"), "{");
+    await expect(dataset(shards.info.files[0])).rejects.toThrow(/info\.json: is damaged; delete .* to make it anew/);
   });
 });
 
