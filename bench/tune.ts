@@ -37,8 +37,11 @@ export async function explore(
   say: (line: string) => void,
 ): Promise<Row[]> {
   const rows: Row[] = [];
+  const { winners } = gpu();
+  let kept = keep && winners !== undefined;
   for (const launch of launches) {
-    const [tuned] = await tune(gpu(), [launch], { budgetMs, save: keep });
+    const [tuned] = await tune(gpu(), [launch], { budgetMs, save: false });
+    if (kept && tuned) kept = winners?.save(say) ?? false;
     if (!tuned) say(`${launch.kernel.name} ${launch.label}: does not run here`);
     else rows.push(rowOf(launch.label, tuned));
     if (tuned) printTable(rows.slice(-1), say);
@@ -50,8 +53,7 @@ export async function explore(
     `the default is within ${Math.ceil(100 * Number(worst.behind))}% of the best that was tried in every case (${worst.name} ${worst.case})` +
       (partly ? `; in ${partly} of ${rows.length} the budget ended before all was tried: --budget` : ""),
   );
-  const path = gpu().winners?.path;
-  say(keep && path ? `kept in ${path}` : "nothing is kept");
+  say(kept ? `kept in ${winners?.path}` : `nothing is kept${winners ? "" : ", for MICROMIND_TUNE is off"}`);
   return rows;
 }
 

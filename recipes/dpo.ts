@@ -160,8 +160,8 @@ await main(async () => {
     Array.from({ length: train.accumulate }, (_, i) => batches.at((step - 1) * train.accumulate + i));
   const stepOn = (parts: PreferenceBatch[], learningRate: number) =>
     learn(optimizer, parts, (part) => lossOf("train", part, { gradientScale }), { learningRate, clip: train.clip });
+  await tuneStep(run, train.tune, () => scope(() => void stepOn(partsOf(1), 1)));
   if (done === 0) {
-    await tuneStep(train.tune, () => scope(() => void stepOn(partsOf(1), 1)));
     if (held) run.log({ step: 0, ...(await evaluate(held)) });
     if (held) await run.sample(0, await samples());
   }

@@ -143,7 +143,7 @@ await main(async () => {
       learningRate,
       clip: train.clip,
     });
-  if (done === 0) await tuneStep(train.tune, () => stepOn([batches.at(0)], 1).loss.dispose());
+  await tuneStep(run, train.tune, () => stepOn([batches.at(0)], 1).loss.dispose());
   if (done === 0) run.log({ step: 0, ...(await evaluate(0)) });
   tokenizer.save(run.dir);
   const shown = { count: config.sample.count, maxNewTokens: config.eval.tokens };

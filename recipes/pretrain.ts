@@ -141,7 +141,7 @@ await main(async () => {
       learningRate,
       clip: train.clip,
     });
-  if (done === 0) await tuneStep(train.tune, () => discard(stepOn([batches.at(0)], 1)));
+  await tuneStep(run, train.tune, () => discard(stepOn([batches.at(0)], 1)));
   const evaluate =
     held &&
     (() =>

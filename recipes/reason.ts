@@ -113,7 +113,7 @@ await main(async () => {
       learningRate,
       clip: train.clip,
     });
-  if (done === 0) await tuneStep(train.tune, () => stepOn([batches.at(0)], 1).loss.dispose());
+  await tuneStep(run, train.tune, () => stepOn([batches.at(0)], 1).loss.dispose());
   if (done === 0) {
     const before = await evaluate(0);
     run.log({ step: 0, ...before });

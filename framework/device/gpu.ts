@@ -301,6 +301,13 @@ export class Gpu {
     return this.plans.experiment(run, launches, () => this.flush());
   }
 
+  /** Launches by these tunings from here on; undefined: by what kernels pick. */
+  useWinners(winners: Winners | undefined): void {
+    this.flush();
+    this.winners = winners;
+    this.plans.forget();
+  }
+
   /** Gives the pool's free buffers back to the adapter. */
   trim(): void {
     this.bindings.drop();

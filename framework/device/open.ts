@@ -28,9 +28,10 @@ const wantedLimits = [
 
 /**
  * Opens the adapter and proves with one kernel that it computes.
- * @throws DeviceError where there is no adapter, only Dawn's null one, or one that computes wrongly
+ * @throws DeviceError where there is no adapter, only Dawn's null one, or one that computes wrongly, and where `MICROMIND_TUNE` is neither on nor off
  */
 export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
+  const winners = usesWinners();
   const { provider, adapter } = await choose(options);
   const limits = adapter.limits as unknown as Record<string, number>;
   const device = await provider.requestDevice(adapter, {
@@ -42,8 +43,14 @@ export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
   });
   const gpu = new Gpu(provider, adapter, device);
   await selfTest(gpu);
-  if (process.env.MICROMIND_TUNE !== "off") gpu.winners = new Winners(adapterIdentity(adapter, provider)).load();
+  if (winners) gpu.winners = new Winners(adapterIdentity(adapter, provider)).load();
   return gpu;
+}
+
+function usesWinners(): boolean {
+  const asked = process.env.MICROMIND_TUNE || "on";
+  if (asked !== "on" && asked !== "off") throw new DeviceError(`MICROMIND_TUNE is ${asked}, expected on or off`);
+  return asked === "on";
 }
 
 /**

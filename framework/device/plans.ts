@@ -99,6 +99,11 @@ export class PlanCache {
     }
   }
 
+  /** Plans all launches anew from here on: what was measured best is another. */
+  forget(): void {
+    this.plans.clear();
+  }
+
   close(): void {
     for (const pipeline of this.pipelines.values()) this.source.provider.release(pipeline);
   }

@@ -39,6 +39,7 @@ export async function tune(gpu: Gpu, launches: readonly Launch[], options: TuneO
   const begun = performance.now();
   const byWork = launches.toSorted((a, b) => work(b) - work(a));
   const results: Tuned[] = [];
+  let keeps = save;
   const explore = async () => {
     for (const [i, launch] of byWork.entries()) {
       const left = budgetMs - (performance.now() - begun);
@@ -49,11 +50,11 @@ export async function tune(gpu: Gpu, launches: readonly Launch[], options: TuneO
       results.push(result);
       const { kernel, shape, uniforms } = launch;
       gpu.winners?.set(kernel, shape, uniforms, gpu.target, result.winner, result.ms * 1000);
+      if (keeps) keeps = gpu.winners?.save() ?? false; // each at once: whoever stops it keeps what was measured
     }
   };
   await gpu.experiment(explore, byWork);
   gpu.trim();
-  if (save && results.length) gpu.winners?.save();
   return results;
 }
 
@@ -64,6 +65,9 @@ const work = ({ kernel, shape, uniforms, count }: Launch) => {
 
 /** Other work on the machine only adds to a time, so the least of several is nearest to the kernel's own. */
 const least = (times: readonly number[]) => Math.min(...times);
+
+/** Of none: 0. */
+const middle = (ratios: readonly number[]) => ratios.toSorted((a, b) => a - b)[ratios.length >> 1] ?? 0;
 
 interface Measured {
   tuning: Tuning;
@@ -84,10 +88,18 @@ async function tuneOne(gpu: Gpu, launch: Launch, deadline: number): Promise<Tune
     const { measured, refused } = await search(trial, points, seeds, deadline);
     const own = measured[0];
     const close = finalists(measured, own);
-    for (let round = 0; round < ROUNDS && close.length > 1 && performance.now() < deadline; round++)
-      for (const point of close) point.times.push(await trial.time(point.tuning, point.times[0]));
+    const rounds: number[][] = [];
+    while (rounds.length < ROUNDS && close.length > 1 && performance.now() < deadline) {
+      const round: number[] = [];
+      for (const point of close) round.push(await trial.time(point.tuning, point.times[0]));
+      for (const [i, point] of close.entries()) point.times.push(round[i]);
+      rounds.push(round);
+    }
     const best = close.reduce((a, b) => (least(b.times) < least(a.times) ? b : a));
-    const winner = least(best.times) < BETTER * least(own.times) ? best : own;
+    const faster = least(best.times) < BETTER * least(own.times);
+    const [at, ownAt] = [close.indexOf(best), close.indexOf(own)];
+    const usually = middle(rounds.map((round) => round[at] / round[ownAt])) <= 1; // other work may spoil all times of one point
+    const winner = faster && usually ? best : own;
     const standardMs = least(own.times);
     return {
       ...{ launch, winner: winner.tuning, ms: least(winner.times), standard, standardMs },

@@ -43,10 +43,16 @@ export class Winners {
 
   /** Reads the file, if there is one. One that is damaged or of another adapter is left aside, and a line says so. */
   load(say: (line: string) => void = console.error): this {
-    const { table, wrong } = read(this.path, this.adapter);
+    const wrong = this.read();
     if (wrong) say(`${this.path}: ${wrong}; kernels pick their own tunings until \`bun bench --tune\` writes it anew`);
-    this.table = table;
     return this;
+  }
+
+  /** The same without a word. @returns what is wrong with the file, where there is one that is left aside */
+  read(): string | undefined {
+    const { table, wrong } = read(this.path, this.adapter);
+    this.table = table;
+    return wrong;
   }
 
   /** The winner of this class of sizes, or of the nearest one; none where the kernel has changed since. */
@@ -78,19 +84,46 @@ export class Winners {
     merge(this.table, { [kernel.name]: { [shapeKey(shape)]: [winner] } });
   }
 
-  /** Writes the file, whole or not at all, with what other processes have put there since it was read. */
-  save(): void {
+  /**
+   * Writes the file, with what other processes have put there since it was read.
+   * @returns whether that went well; where not, a line says so, and the winners serve this process
+   */
+  save(say: (line: string) => void = console.error): boolean {
     const { table } = read(this.path, this.adapter);
     merge(table, this.table);
     this.table = table;
-    mkdirSync(dirname(this.path), { recursive: true });
-    const temporary = `${this.path}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
+    return this.write(this.path, say);
+  }
+
+  /** Writes these winners, and no others, to a file of their own. @returns as {@link save} */
+  saveAs(path: string, say: (line: string) => void = console.error): boolean {
+    return this.write(path, say);
+  }
+
+  /** Whole or not at all. */
+  private write(path: string, say: (line: string) => void): boolean {
+    const temporary = `${path}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
     try {
-      writeFileSync(temporary, JSON.stringify({ format: FORMAT, adapter: this.adapter, kernels: table }, null, 1));
-      renameSync(temporary, this.path);
+      mkdirSync(dirname(path), { recursive: true });
+      writeFileSync(temporary, JSON.stringify({ format: FORMAT, adapter: this.adapter, kernels: this.table }, null, 1));
+      renameSync(temporary, path);
+      return true;
+    } catch (error) {
+      say(
+        `${path}: can't be written (${error instanceof Error ? error.message : error}); measured tunings serve this process alone`,
+      );
+      return false;
     } finally {
-      rmSync(temporary, { force: true });
+      removeQuietly(temporary);
     }
+  }
+}
+
+function removeQuietly(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // a path that cannot be looked at holds nothing of ours
   }
 }
 

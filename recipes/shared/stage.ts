@@ -35,9 +35,13 @@ export const trainKeys = ({ epochs, learningRate, warmup, ...more }: TrainDefaul
     choices: optim.precisions,
   }),
   checkpointing: key(false, "recompute activations layer by layer: less memory, a third more work"),
-  tune: key("auto", "measure kernels before the first step: auto: on GPUs, what is new there; on: all of them; off", {
-    choices: tuneModes,
-  }),
+  tune: key(
+    "auto",
+    "measure kernels before the first step: auto: on GPUs, what is new there; on: all of them; off: kernels pick, whatever was measured",
+    {
+      choices: tuneModes,
+    },
+  ),
 });
 
 /** Where conversations are and how they are read. */

@@ -6,6 +6,7 @@ import type { View } from "../../framework/device/bindings.ts";
 import { collect, type Launch, releaseLaunches } from "../../framework/device/collect.ts";
 import { kernel, type Shape, type Tuning } from "../../framework/device/kernel.ts";
 import { openGpu } from "../../framework/device/open.ts";
+import { Trial } from "../../framework/device/trial.ts";
 import { tune } from "../../framework/device/tune.ts";
 import { Winners } from "../../framework/device/winners.ts";
 
@@ -68,6 +69,21 @@ test("the fastest right point wins; one that computes wrongly or does not compil
   expect(tuned.refused.map(({ mode }) => mode).sort()).toEqual([WRONG, BROKEN]);
   expect([tuned.tried, tuned.points]).toEqual([2, 4]);
   expect(find(gpu.winners, N)).toEqual({ mode: RIGHT });
+});
+
+test.each([
+  ["usually slower, and fast once", [11, 11, 9, 11, 11], undefined],
+  ["usually faster", [9, 9, 13, 9, 9], RIGHT],
+])("a point that is %s, side by side with the kernel's own choice", async (_, rounds, winner) => {
+  const own = plusOne.pick?.({}, gpu.target)?.mode ?? SLOW;
+  const times = [...[10.5, 10.5, 10.5], ...rounds];
+  const time = spyOn(Trial.prototype, "time").mockImplementation(async (tuning) =>
+    tuning.mode === own ? 10 : (times.shift() as number),
+  );
+  gpu.winners = store();
+  const [tuned] = await tune(gpu, [launchOf(spec([SLOW, RIGHT]))], { budgetMs: 60_000, save: false });
+  time.mockRestore();
+  expect(tuned.winner).toEqual({ mode: winner ?? own });
 });
 
 test("launches run under the winner from then on, and make no pipeline", async () => {
@@ -222,5 +238,7 @@ test("MICROMIND_TUNE=off opens the device without winners", async () => {
     expect(other.winners !== undefined).toBe(has);
     other.close();
   }
+  process.env.MICROMIND_TUNE = "0";
+  await expect(openGpu()).rejects.toThrow("MICROMIND_TUNE is 0, expected on or off");
   process.env.MICROMIND_TUNE = before ?? "";
 });
