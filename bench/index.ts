@@ -113,6 +113,10 @@ if (args.tune) {
   const lists = args.step ? [] : await Promise.all(chosen.map(casesOf));
   const cases = lists.flatMap((list) => (typeof list === "function" ? [] : list));
   const launches = args.step ? await stepLaunches(stepOptions) : casesToTune(cases, gpu.target);
+  if (launches.length === 0) {
+    console.error(`bench --tune: nothing in ${options.words.join(", ")} has a tuning space`);
+    process.exit(2);
+  }
   const rows = await explore(launches, { budgetMs: 1000 * options.budget, keep: !args.dry }, say);
   console.log(JSON.stringify({ adapter: gpu.name, rows }));
   shutdown();

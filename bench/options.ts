@@ -45,10 +45,22 @@ export function parseOptions(args: readonly string[]): Options {
   if (!presets[preset]) throw new UsageError(`--preset ${preset} is none of ${Object.keys(presets).join(", ")}`);
   if (!optim.precisions.includes(precision as optim.Precision))
     throw new UsageError(`--precision ${precision} is none of ${optim.precisions.join(", ")}`);
+  const asked = { step: given.step, decode: given.decode, soak: given.soak, memory: given.memory, tune: given.tune };
+  const modes = Object.entries({ ...asked, peers: peers !== undefined }).flatMap(([name, is]) => (is ? [name] : []));
+  if (modes.length > 1 && modes.join() !== "step,tune")
+    throw new UsageError(`--${modes.join(" --")} are measured one by one; give one of them (or --tune --step)`);
+  if (given.dry && !given.tune) throw new UsageError("--dry is for --tune: it keeps nothing");
   const most = presets[preset].max_position_embeddings ?? 32768;
   const length = count("length", given.length, most);
   const list = (text: string) => text.split(",").filter(Boolean);
   const words = given._.map(String);
+  const streams = list(given.streams).map((text) => count("streams", text, 65536));
+  if (streams.length === 0) throw new UsageError("--streams: expected numbers, such as 1,8,64");
+  const tokens = count("tokens", given.tokens, most, 2);
+  if (given.decode && length + tokens > most + 1)
+    throw new UsageError(
+      `--length ${length} and --tokens ${tokens} are more than ${preset}'s ${most} positions and one`,
+    );
   return {
     words,
     flags: Object.fromEntries(flags.map((name) => [name, given[name]])) as Options["flags"],
@@ -56,8 +68,8 @@ export function parseOptions(args: readonly string[]): Options {
       ...{ preset, precision: precision as optim.Precision, checkpointing, length },
       batch: count("batch", given.batch, 65536),
     },
-    streams: list(given.streams).map((text) => count("streams", text, 65536)),
-    tokens: count("tokens", given.tokens, most, 2),
+    streams,
+    tokens,
     peers: peers === undefined ? undefined : list(peers),
     sizes: list(given.sizes),
     budget: seconds(given.budget),
