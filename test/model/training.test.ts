@@ -4,10 +4,19 @@ import { CausalLM } from "../../framework/model/causalLM.ts";
 import { AdamW } from "../../framework/optim/index.ts";
 import { manualSeed } from "../../framework/tensor/random.ts";
 import { scope } from "../../framework/tensor/scope.ts";
+import { Tensor } from "../../framework/tensor/tensor.ts";
 import { collectGarbage, gpu, leftBehind, worst } from "../ops/support.ts";
 import { referenceCases } from "./referenceCases.ts";
 
 for (const name of ["dense", "yarn", "moe"] as const) referenceCases(name);
+
+interface SteadyStep {
+  precision: "f32" | "f16";
+  checkpointing?: boolean;
+  passes?: number;
+  packed?: boolean;
+  experts?: number;
+}
 
 const sizes = {
   vocab_size: 50,
@@ -46,7 +55,6 @@ describe("a small model", () => {
   });
 
   test("packed documents do not see each other", async () => {
-    const { Tensor } = await import("../../framework/tensor/tensor.ts");
     const segments = Tensor.from(Int32Array.of(0, 0, 0, 1, 1, 1), { shape: [1, 6] });
     const positions = Tensor.from(Int32Array.of(0, 1, 2, 0, 1, 2), { shape: [1, 6] });
     const packed = noGrad(() => model.forward(tokens, { segments, positions })).slice(1, -1);
@@ -147,16 +155,31 @@ describe("a small model", () => {
     },
   );
 
-  test("a steady training step creates no buffer, pipeline or bind group", async () => {
-    const optimizer = new AdamW(model.namedParameters());
+  test.each([
+    { precision: "f32" },
+    { precision: "f16", checkpointing: true },
+    { precision: "f32", passes: 2, packed: true },
+    { precision: "f16", passes: 2, experts: 2 },
+  ] as SteadyStep[])("a steady training step creates no buffer, pipeline or bind group: %j", async (given) => {
+    const { precision, checkpointing = false, passes = 1, packed, experts: num_experts = 0 } = given;
+    if (precision === "f16" && !gpu.target.f16) return;
+    const trained = new CausalLM({ ...sizes, num_experts });
+    trained.model.checkpointing = checkpointing;
+    trained.model.precision = precision;
+    const optimizer = new AdamW(trained.namedParameters(), { precision });
+    const { gradientScale } = optimizer;
     const step = () =>
       scope(() => {
         optimizer.zeroGrad();
-        const loss = model.loss(tokens, [[2, 3, 4, 5, 6, -100]]);
-        loss.backward();
-        optimizer.step({ clip: 1, loss });
+        const segments = packed ? Tensor.from(Int32Array.of(0, 0, 0, 1, 1, 1), { shape: [1, 6] }) : undefined;
+        const losses = Array.from({ length: passes }, () => {
+          const loss = trained.loss(tokens, [[2, 3, 4, 5, 6, -100]], { gradientScale, segments });
+          loss.backward();
+          return loss;
+        });
+        optimizer.step({ clip: 1, loss: losses[0] });
       });
-    for (let i = 0; i < 3; i++) step();
+    for (let i = 0; i < 6; i++) step();
     const now = () => ({
       buffers: gpu.pool.stats.created,
       pipelines: gpu.stats.pipelines,
@@ -166,5 +189,7 @@ describe("a small model", () => {
     for (let i = 0; i < 3; i++) step();
     expect(now()).toEqual(before);
     await gpu.finish();
+    optimizer.dispose();
+    trained.dispose();
   });
 });
