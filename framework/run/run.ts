@@ -61,7 +61,9 @@ export class Run<Meta = unknown> {
   #saveFailed = false;
   #troubles = new Map<string, number>();
   #broken: StepLog[] = [];
-  /** Of steps that did nothing but train: how long they took, and how much of it they waited for their batch. */
+  /** The last step that the device is known to have finished, and when. */
+  #computed: { step: number; at: number } | undefined;
+  /** Of steps that did nothing but train: how long they took, and how much of it the device waited for their batch. */
   #speeds: { ms: number; waited: number; tokens: number }[] = [];
   #tokens = 0;
   /** Whether this step did more than train, and so says nothing about speed. */
@@ -153,7 +155,7 @@ export class Run<Meta = unknown> {
         this.#step++;
         const start = performance.now();
         const batch = await source.next(this.#step);
-        const waited = performance.now() - start;
+        const waited = this.#idle(start);
         yield { step: this.#step, batch };
         if (!this.#extra && this.#tokens > 0)
           this.#speeds.push({ ms: performance.now() - start, waited, tokens: this.#tokens });
@@ -168,6 +170,18 @@ export class Run<Meta = unknown> {
       this.#stopping.leave();
       this.#line.end();
     }
+  }
+
+  /** Notes that the device has finished a step's work, as its loss shows that was read: from then on it waits for the next batch. */
+  computed(step: number): void {
+    this.#computed = { step, at: performance.now() };
+  }
+
+  /** ms since `start` in which the device had nothing to do; where no one says when it has finished, all of them. */
+  #idle(start: number): number {
+    const now = performance.now();
+    if (!this.#computed) return now - start;
+    return this.#computed.step === this.#step - 1 ? now - Math.max(start, this.#computed.at) : 0;
   }
 
   /**
@@ -324,7 +338,7 @@ export class Run<Meta = unknown> {
     return ms > 0 ? (this.#speeds.reduce((sum, speed) => sum + speed.tokens, 0) / ms) * 1000 : undefined;
   }
 
-  /** The share of those steps' time in which the loop waited for data. */
+  /** The share of those steps' time in which the device waited for data. */
   get dataWait(): number | undefined {
     const ms = this.#speeds.reduce((sum, speed) => sum + speed.ms, 0);
     return ms > 0 ? this.#speeds.reduce((sum, speed) => sum + speed.waited, 0) / ms : undefined;

@@ -175,6 +175,7 @@ export class Aftermath {
 
   private report(step: number, { loss, ...more }: Losses, learningRate: number): Promise<Reported> {
     const reported = this.options.optimizer.report(loss, more).then((figures) => {
+      this.run.computed(step);
       discard({ loss, ...more });
       return { ...figures, step, learningRate };
     });

@@ -117,7 +117,7 @@ test("steps lost to f16's range are counted, and stop the run only where the sca
   expect(() => lost(13, 1)).toThrow(DivergedError);
 });
 
-test("the share of time that the loop waits for data is logged and shown", async () => {
+test("the share of time that is waited for data is logged and shown", async () => {
   const out = output();
   const run = await Run.open(config(), out);
   const slow = async () => void (await new Promise((resolve) => setTimeout(resolve, 20)));
@@ -127,6 +127,28 @@ test("the share of time that the loop waits for data is logged and shown", async
   expect(lines[0].dataWait).toBeUndefined(); // the first step says nothing about speed
   expect(lines[3].dataWait).toBeWithin(0.5, 1);
   expect(out.lines.join("")).toMatch(/ ([5-9]\d|100)% waiting for data/);
+});
+
+test("while the device works on the step before, it does not wait for data", async () => {
+  const waits = async (between: (run: Run, step: number) => void, after: (run: Run, step: number) => void) => {
+    const run = await Run.open(config("--run.overwrite"), output());
+    const slow = async (step: number) => {
+      await Bun.sleep(10);
+      between(run, step - 1);
+      await Bun.sleep(10);
+    };
+    for await (const { step } of run.steps(slow, { total: 4 })) {
+      run.log({ step, loss: 1, tokens: 8 });
+      after(run, step);
+    }
+    run.finish();
+    return metrics().at(-1)?.dataWait as number;
+  };
+  const none = () => {};
+  const done = (run: Run, step: number) => run.computed(step);
+  expect(await waits(none, done)).toBeGreaterThan(0.5);
+  expect(await waits(done, none)).toBeWithin(0.01, 0.99);
+  expect(await waits(none, (run, step) => run.computed(step - 1))).toBe(0);
 });
 
 test("skipped steps are counted and written, and a good one starts the count anew", async () => {
