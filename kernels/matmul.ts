@@ -10,7 +10,7 @@ import { matmulJoin } from "./matmulJoin.ts";
 import { broadcastMatmul } from "./shared/matmulBroadcast.ts";
 import { dotMatmul } from "./shared/matmulDot.ts";
 import { matrixMatmul, matrixTiles, validMatrix } from "./shared/matmulMatrix.ts";
-import { epilogueBindings, words } from "./shared/matmulParts.ts";
+import { epilogueBindings } from "./shared/matmulParts.ts";
 import { tiledMatmul, validTiles } from "./shared/matmulTiles.ts";
 import { matrixUnits, targetUnit } from "./shared/matrixUnits.ts";
 
@@ -183,7 +183,7 @@ function workgroups(_: MatmulShape, tuning: MatmulTuning, { m, n, batch }: Unifo
 }
 
 const bindAs = (wide: boolean, type: Scalar, halves = false) =>
-  wide ? (halves && type === "f16" ? words : `vec4<${type}>`) : type;
+  wide ? (halves && type === "f16" ? "halves4" : `vec4<${type}>`) : type;
 const bytesOf = (type: Scalar) => (type === "f16" ? 2 : 4);
 
 /** C [batch, m, n] = alpha · op(A) · op(B) (+ bias) (+ residual) (+ C). Launch it through {@link matmulLaunch}. */

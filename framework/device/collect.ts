@@ -64,8 +64,9 @@ export function releaseLaunches(gpu: Gpu, launches: readonly Launch[]): void {
       if (typeof content === "object" && "block" in content) gpu.release(content.block);
 }
 
-/** `vec4<f16>` is made of f16, `vec2u` of u32. */
+/** `vec4<f16>` and `halves4` are made of f16, `vec2u` of u32. */
 export function elementType(type = "f32"): string {
+  if (type.startsWith("halves")) return "f16";
   const short: Record<string, string> = { f: "f32", h: "f16", i: "i32", u: "u32" };
   return /(f32|f16|i32|u32)/.exec(type)?.[1] ?? short[/^vec\d([fhiu])$/.exec(type)?.[1] ?? ""] ?? type;
 }

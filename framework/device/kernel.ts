@@ -176,7 +176,8 @@ export function moduleSource<S extends Shape, T extends Tuning>(spec: Kernel<S, 
 }
 
 /**
- * What a module must say before it uses something. That a subgroup's number is the same for all of its lanes is beyond Tint, as
+ * What a module must say before it uses something. `halves4` and `halves8` are so many f16, two to a word: on a CPU, where every element loaded
+ * counts, half the loads; and by the name whoever makes up content for a binding knows that it is f16. That a subgroup's number is the same for all of its lanes is beyond Tint, as
  * long as it is computed from the lane's; see `kernels/shared/matrixUnits.ts` for why it is.
  */
 const directives: [sign: RegExp, directive: string][] = [
@@ -184,4 +185,6 @@ const directives: [sign: RegExp, directive: string][] = [
   [/\bsubgroup(_inv|_size|[A-Z](?!atrix))/, "enable subgroups;"],
   [/\bsubgroup_matrix_/, "enable chromium_experimental_subgroup_matrix;"],
   [/\bsubgroup_matrix_/, "diagnostic(off, chromium.subgroup_matrix_uniformity);"],
+  [/\bhalves4\b/, "alias halves4 = vec2u;"],
+  [/\bhalves8\b/, "alias halves8 = vec4u;"],
 ];

@@ -5,7 +5,7 @@ import { range } from "./matmulParts.ts";
 export const perLoad = (b: Scalar): number => (b === "f16" ? 8 : 4);
 
 /** WGSL type of a weight's loads. */
-export const loaded = (b: Scalar): string => (b === "f16" ? "vec4u" : "vec4f");
+export const loaded = (b: Scalar): string => (b === "f16" ? "halves8" : "vec4f");
 
 /** WGSL that splits a load `name` into quads `name`_0 and, of f16, `name`_1. */
 export function loadQuads(b: Scalar, name: string, value: string): string {

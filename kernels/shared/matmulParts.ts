@@ -24,7 +24,7 @@ export function bounds({ grouped }: MatmulShape, z: string): string {
 /**
  * WGSL `stripA(start, at, size)` and `stripB`: four elements from `at` (a multiple of 4) of the line that starts at element
  * `start` and has `size` elements, as `type`. Those past the line's end are zero where the line runs along k, any number elsewhere.
- * @param words whether f16 is bound as {@link words}
+ * @param words whether f16 is bound two to a word, as `halves4`
  */
 export function strips({ layout, wideA, wideB, a, b }: MatmulShape, type: Scalar = "f32", words = false): string {
   const halves = (operand: Scalar) => words && operand === "f16";
@@ -32,9 +32,6 @@ export function strips({ layout, wideA, wideB, a, b }: MatmulShape, type: Scalar
     strip("A", "a", wideA, halves(a), layout !== "TN", type) + strip("B", "b", wideB, halves(b), layout === "NT", type)
   );
 }
-
-/** WGSL type of four f16 as two words: on a CPU, where every element loaded counts, half the loads. */
-export const words = "vec2u";
 
 function strip(name: string, binding: string, wide: boolean, halves: boolean, alongK: boolean, type: Scalar): string {
   const signature = `fn strip${name}(start: u32, at: u32, size: u32) -> vec4<${type}>`;
