@@ -12,7 +12,17 @@ import { type CausalLM, init, manualSeed, noGrad, saveModel, scope, type Tensor 
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
-import { ConfigError, configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
+import {
+  applyTunings,
+  ConfigError,
+  configure,
+  count,
+  key,
+  main,
+  Run,
+  runKeys,
+  tuneStep,
+} from "../framework/run/index.ts";
 import { fingerprint, keepBase, openBase, startOf } from "./shared/base.ts";
 import { type DistillationOptions, distillation, nextTokens } from "./shared/distillation.ts";
 import { askAll, exactMatch, readQuestions, replySamples, spread } from "./shared/replies.ts";
@@ -95,6 +105,7 @@ await main(async () => {
   keepBase(config);
   await init({ verbose: true });
   const run = await Run.open<TrainingState["meta"]>(config);
+  applyTunings(run, config.train.tune);
   const { model: teacher, tokenizer } = await openBase(config.teacher, { flag: "--teacher", seqLen: data.seqLen });
   manualSeed(seed);
   const student = await openStudent(startOf(run, config.from), config.model, {
@@ -136,7 +147,7 @@ await main(async () => {
       learningRate,
       clip: train.clip,
     });
-  await tuneStep(run, train.tune, () => scope(() => void stepOn([batches.at(0)], 1)));
+  if (done === 0) await tuneStep(train.tune, () => scope(() => void stepOn([batches.at(0)], 1)));
   if (done === 0) run.log({ step: 0, ...(await evaluate(0)) });
   tokenizer.save(run.dir);
   const shown = { count: config.sample.count, maxNewTokens: config.eval.tokens };

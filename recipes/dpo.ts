@@ -23,7 +23,17 @@ import {
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
-import { ConfigError, configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
+import {
+  applyTunings,
+  ConfigError,
+  configure,
+  count,
+  key,
+  main,
+  Run,
+  runKeys,
+  tuneStep,
+} from "../framework/run/index.ts";
 import { keepBase, openBase, startOf } from "./shared/base.ts";
 import { dpoLoss, ipoLoss, preferenceFigures, type Replies, replyLogProbs, simpoLoss } from "./shared/preference.ts";
 import { filled, openReference } from "./shared/reference.ts";
@@ -114,6 +124,7 @@ await main(async () => {
   keepBase(config);
   await init({ verbose: true });
   const run = await Run.open<Meta>(config);
+  applyTunings(run, config.train.tune);
   const base = await openBase(startOf(run, config.from), { seqLen: data.seqLen });
   const { model, tokenizer } = base;
   prepare(model);
@@ -160,8 +171,8 @@ await main(async () => {
     Array.from({ length: train.accumulate }, (_, i) => batches.at((step - 1) * train.accumulate + i));
   const stepOn = (parts: PreferenceBatch[], learningRate: number) =>
     learn(optimizer, parts, (part) => lossOf("train", part, { gradientScale }), { learningRate, clip: train.clip });
-  await tuneStep(run, train.tune, () => scope(() => void stepOn(partsOf(1), 1)));
   if (done === 0) {
+    await tuneStep(train.tune, () => scope(() => void stepOn(partsOf(1), 1)));
     if (held) run.log({ step: 0, ...(await evaluate(held)) });
     if (held) await run.sample(0, await samples());
   }

@@ -23,7 +23,17 @@ import {
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
-import { ConfigError, configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
+import {
+  applyTunings,
+  ConfigError,
+  configure,
+  count,
+  key,
+  main,
+  Run,
+  runKeys,
+  tuneStep,
+} from "../framework/run/index.ts";
 import { fingerprint, keepBase, openBase } from "./shared/base.ts";
 import { askAll, exactMatch, readQuestions, replySamples, spread } from "./shared/replies.ts";
 import {
@@ -104,6 +114,7 @@ await main(async () => {
   keepBase(config);
   await init({ verbose: true });
   const run = await Run.open<TrainingState["meta"]>(config);
+  applyTunings(run, config.train.tune);
   const base = await openBase(config.from, { seqLen: data.seqLen });
   const { model, tokenizer } = base;
   if (mergeInto) expectFree(mergeInto, run.dir);
@@ -143,7 +154,7 @@ await main(async () => {
       learningRate,
       clip: train.clip,
     });
-  await tuneStep(run, train.tune, () => stepOn([batches.at(0)], 1).loss.dispose());
+  if (done === 0) await tuneStep(train.tune, () => stepOn([batches.at(0)], 1).loss.dispose());
   if (done === 0) run.log({ step: 0, ...(await evaluate(0)) });
   tokenizer.save(run.dir);
   const shown = { count: config.sample.count, maxNewTokens: config.eval.tokens };

@@ -10,7 +10,17 @@ import { CausalLM, init, type LossOptions, manualSeed, saveModel } from "../fram
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
-import { ConfigError, configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
+import {
+  applyTunings,
+  ConfigError,
+  configure,
+  count,
+  key,
+  main,
+  Run,
+  runKeys,
+  tuneStep,
+} from "../framework/run/index.ts";
 import { openings } from "./corpus/prompts.ts";
 import {
   Aftermath,
@@ -103,6 +113,7 @@ await main(async () => {
     );
   await init({ verbose: true });
   const run = await Run.open<TrainingState["meta"]>(config);
+  applyTunings(run, config.train.tune);
   const tokenizer = await prepareTokenizer(config.tokenizer, data, run.resumed && run.dir);
   const { path, onError } = data;
   const shards = await tokenized(path, tokenizer, { onError, workers: data.workers ?? undefined });
@@ -141,7 +152,7 @@ await main(async () => {
       learningRate,
       clip: train.clip,
     });
-  await tuneStep(run, train.tune, () => discard(stepOn([batches.at(0)], 1)));
+  if (done === 0) await tuneStep(train.tune, () => discard(stepOn([batches.at(0)], 1)));
   const evaluate =
     held &&
     (() =>

@@ -12,7 +12,7 @@ import { type CausalLM, init, type LossOptions, manualSeed, saveModel, Tensor } 
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
-import { configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
+import { applyTunings, configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
 import { keepBase, openBase, startOf } from "./shared/base.ts";
 import { expectTags, followsTemplate, isRight, tagIds, tagWeights } from "./shared/reasoning.ts";
 import { askAll, readQuestions, replySamples, spread } from "./shared/replies.ts";
@@ -81,6 +81,7 @@ await main(async () => {
   keepBase(config);
   await init({ verbose: true });
   const run = await Run.open<TrainingState["meta"]>(config);
+  applyTunings(run, config.train.tune);
   const base = await openBase(startOf(run, config.from), { seqLen: data.seqLen });
   const { model, tokenizer } = base;
   model.model.checkpointing = train.checkpointing;
@@ -113,7 +114,7 @@ await main(async () => {
       learningRate,
       clip: train.clip,
     });
-  await tuneStep(run, train.tune, () => stepOn([batches.at(0)], 1).loss.dispose());
+  if (done === 0) await tuneStep(train.tune, () => stepOn([batches.at(0)], 1).loss.dispose());
   if (done === 0) {
     const before = await evaluate(0);
     run.log({ step: 0, ...before });

@@ -11,7 +11,7 @@ import { type CausalLM, init, type LossOptions, manualSeed, saveModel } from "..
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
-import { configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
+import { applyTunings, configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
 import { keepBase, openBase, startOf } from "./shared/base.ts";
 import { askAll, exactMatch, readQuestions, replySamples, spread } from "./shared/replies.ts";
 import {
@@ -67,6 +67,7 @@ await main(async () => {
   keepBase(config);
   await init({ verbose: true });
   const run = await Run.open<TrainingState["meta"]>(config);
+  applyTunings(run, config.train.tune);
   const base = await openBase(startOf(run, config.from), { seqLen: data.seqLen });
   const { model, tokenizer } = base;
   model.model.checkpointing = train.checkpointing;
@@ -97,7 +98,7 @@ await main(async () => {
       learningRate,
       clip: train.clip,
     });
-  await tuneStep(run, train.tune, () => discard(stepOn([batches.at(0)], 1)));
+  if (done === 0) await tuneStep(train.tune, () => discard(stepOn([batches.at(0)], 1)));
   if (done === 0) run.log({ step: 0, ...(await evaluate(0)) });
   tokenizer.save(run.dir);
   const shown = { count: config.sample.count, maxNewTokens: config.eval.tokens };

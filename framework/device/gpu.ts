@@ -1,4 +1,4 @@
-import { describeAdapter, targetOf } from "./adapter.ts";
+import { adapterIdentity, describeAdapter, targetOf } from "./adapter.ts";
 import { BindingCache, type View } from "./bindings.ts";
 import { DeviceError, DeviceLostError, ShaderError } from "./errors.ts";
 import type { Kernel, Shape, Target, Tuning, Uniforms } from "./kernel.ts";
@@ -9,7 +9,7 @@ import type { Program, ProgramLaunch } from "./program.ts";
 import type { Provider } from "./provider.ts";
 import { Staging } from "./staging.ts";
 import { UniformArena } from "./uniforms.ts";
-import type { Winners } from "./winners.ts";
+import type { Tunings, Winners } from "./winners.ts";
 
 /** Sees each launch before it is recorded; one that it takes (true) is not recorded. */
 export type Observer = (
@@ -301,9 +301,13 @@ export class Gpu {
     return this.plans.experiment(run, launches, () => this.flush());
   }
 
-  /** Launches by these tunings from here on; undefined: by what kernels pick. */
+  /** By what launches are tuned now. */
+  get tunings(): Tunings {
+    return { adapter: adapterIdentity(this.adapter, this.provider), kernels: this.winners?.kernels ?? {} };
+  }
+
+  /** Launches by these tunings from here on; undefined: by what kernels pick. Captured programs stay as they are. */
   useWinners(winners: Winners | undefined): void {
-    this.flush();
     this.winners = winners;
     this.plans.forget();
   }

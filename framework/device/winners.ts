@@ -28,6 +28,12 @@ export interface Winner {
 /** Kernel, compiled shape, winners by size. */
 type Table = Record<string, Record<string, Winner[]>>;
 
+/** By what kernels are tuned at a time, and on which adapter: what bits hang on. JSON. */
+export interface Tunings {
+  adapter: string;
+  kernels: Table;
+}
+
 const FORMAT = "micromind tunings 1";
 /** Doublings, over all sizes, from which on a measurement says less than the kernel's own choice. */
 const FAR = 6;
@@ -41,18 +47,24 @@ export class Winners {
     readonly path = join(cacheFolder(), "tunings", `${digest(adapter)}.json`),
   ) {}
 
+  /** Winners as a run's state keeps them; undefined where that is damaged. */
+  static of({ adapter, kernels }: Tunings): Winners | undefined {
+    if (!isTable(kernels)) return undefined;
+    const winners = new Winners(adapter);
+    winners.table = kernels;
+    return winners;
+  }
+
   /** Reads the file, if there is one. One that is damaged or of another adapter is left aside, and a line says so. */
   load(say: (line: string) => void = console.error): this {
-    const wrong = this.read();
+    const { table, wrong } = read(this.path, this.adapter);
     if (wrong) say(`${this.path}: ${wrong}; kernels pick their own tunings until \`bun bench --tune\` writes it anew`);
+    this.table = table;
     return this;
   }
 
-  /** The same without a word. @returns what is wrong with the file, where there is one that is left aside */
-  read(): string | undefined {
-    const { table, wrong } = read(this.path, this.adapter);
-    this.table = table;
-    return wrong;
+  get kernels(): Tunings["kernels"] {
+    return this.table;
   }
 
   /** The winner of this class of sizes, or of the nearest one; none where the kernel has changed since. */
@@ -85,33 +97,22 @@ export class Winners {
   }
 
   /**
-   * Writes the file, with what other processes have put there since it was read.
+   * Writes the file, whole or not at all, with what other processes have put there since it was read.
    * @returns whether that went well; where not, a line says so, and the winners serve this process
    */
   save(say: (line: string) => void = console.error): boolean {
     const { table } = read(this.path, this.adapter);
     merge(table, this.table);
     this.table = table;
-    return this.write(this.path, say);
-  }
-
-  /** Writes these winners, and no others, to a file of their own. @returns as {@link save} */
-  saveAs(path: string, say: (line: string) => void = console.error): boolean {
-    return this.write(path, say);
-  }
-
-  /** Whole or not at all. */
-  private write(path: string, say: (line: string) => void): boolean {
-    const temporary = `${path}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
+    const temporary = `${this.path}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
     try {
-      mkdirSync(dirname(path), { recursive: true });
-      writeFileSync(temporary, JSON.stringify({ format: FORMAT, adapter: this.adapter, kernels: this.table }, null, 1));
-      renameSync(temporary, path);
+      mkdirSync(dirname(this.path), { recursive: true });
+      writeFileSync(temporary, JSON.stringify({ format: FORMAT, adapter: this.adapter, kernels: table }, null, 1));
+      renameSync(temporary, this.path);
       return true;
     } catch (error) {
-      say(
-        `${path}: can't be written (${error instanceof Error ? error.message : error}); measured tunings serve this process alone`,
-      );
+      const why = error instanceof Error ? error.message : error;
+      say(`${this.path}: can't be written (${why}); measured tunings serve this process alone`);
       return false;
     } finally {
       removeQuietly(temporary);

@@ -4,7 +4,9 @@ import { toFloat32 } from "../checkpoint/host.ts";
 import type { TensorToWrite } from "../checkpoint/safetensors.ts";
 import type { Checkpoint } from "../checkpoint/source.ts";
 import { MicroMindError } from "../device/errors.ts";
+import type { Tunings } from "../device/winners.ts";
 import type { Optimizer } from "../optim/index.ts";
+import { gpu } from "../tensor/engine.ts";
 import { randomState, setRandomState } from "../tensor/random.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
@@ -16,7 +18,7 @@ interface Trained {
 export interface TrainingState {
   /** Read from the device one by one as they are written. */
   tensors: Map<string, TensorToWrite>;
-  meta: { random: { seed: number; draw: number }; data: string };
+  meta: { random: { seed: number; draw: number }; data: string; tunings?: Tunings };
 }
 
 /**
@@ -33,7 +35,7 @@ export function snapshot(model: Trained, optimizer: Optimizer, data: string): Tr
     ...[...model.namedParameters()].map(([name, p]) => [`model.${name}`, entry(p)] as const),
     ...[...optimizer.state()].map(([name, t]) => [`optimizer.${name}`, entry(t)] as const),
   ]);
-  return { tensors, meta: { random: randomState(), data } };
+  return { tensors, meta: { random: randomState(), data, tunings: gpu().tunings } };
 }
 
 /**

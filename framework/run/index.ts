@@ -5,4 +5,4 @@ export { main } from "./main.ts";
 export { Run, type StepsOptions } from "./run.ts";
 export { type ConfigOf, count, key } from "./schema.ts";
 export { latestState, type SavedState, type StateToSave, saveState } from "./state.ts";
-export { tuneModes, tuneStep } from "./tuning.ts";
+export { applyTunings, tuneModes, tuneStep } from "./tuning.ts";

@@ -1,47 +1,45 @@
-import { existsSync } from "node:fs";
-import { join } from "node:path";
-import { Winners } from "../device/winners.ts";
+import { type Tunings, Winners } from "../device/winners.ts";
 import { autotune } from "../tensor/autotune.ts";
 import { gpu } from "../tensor/engine.ts";
 import { type Output, progressBar } from "./live.ts";
 
 /** Choices of `train.tune`. */
 export const tuneModes = ["auto", "on", "off"] as const;
+type Mode = (typeof tuneModes)[number];
 
 interface TunedRun {
-  dir: string;
-  /** Undefined where the run begins. */
-  resumed: unknown;
+  /** Its meta holds `tunings`, as `snapshot` of a model has put them there. */
+  resumed: { meta: { tunings?: Tunings } } | undefined;
   print(line: string): void;
 }
 
 /**
- * Settles by which tunings a run computes, before its first step. One that begins measures the step's kernels, with a bar. `auto`: on GPUs, those
- * that were never measured there; `on`: all, on any adapter; `off`: none, and what is known does not count. The step runs without its work: see
- * {@link autotune}. What holds then is kept in the run's folder, and holds when it is resumed: sums in another order are other bits.
+ * Settles by which tunings a run computes; to be called before it computes anything. `off`: by what kernels pick, whatever was measured. A resumed run goes by
+ * those that it was saved with, since sums in another order are other bits; a line says where that cannot be.
+ */
+export function applyTunings(run: TunedRun, mode: Mode): void {
+  const device = gpu();
+  const kept = run.resumed?.meta.tunings; // none in states of earlier versions
+  if (!run.resumed && mode === "off" && device.winners) device.useWinners(new Winners(device.winners.adapter));
+  if (!kept) return;
+  const wrong = (why: string) => run.print(`--resume: ${why}, so the run does not go on bit for bit`);
+  const winners = Winners.of(kept);
+  if (!winners) wrong("the state's tunings are damaged");
+  else if (kept.adapter !== device.tunings.adapter) wrong(`the run was computed by "${kept.adapter}"`);
+  else if (device.winners) device.useWinners(winners);
+  else if (Object.keys(kept.kernels).length > 0) wrong("MICROMIND_TUNE=off leaves out the tunings that it had");
+}
+
+/**
+ * Measures the kernels of a step before the first one, with a bar. `auto`: on GPUs, those that were never measured there; `on`: all, on
+ * any adapter; `off`: none. The step runs without its work: see {@link autotune}.
  */
 export async function tuneStep(
-  run: TunedRun,
-  mode: (typeof tuneModes)[number],
+  mode: Mode,
   step: () => unknown,
   { budgetMs = 20_000, output }: { budgetMs?: number; output?: Output } = {},
 ): Promise<void> {
-  const { winners } = gpu();
-  if (!winners) return; // MICROMIND_TUNE=off
-  const path = join(run.dir, "tunings.json");
-  if (run.resumed) {
-    const own = new Winners(winners.adapter, path);
-    const wrong = own.read();
-    if (wrong) run.print(`${path}: ${wrong}; the run goes on by this machine's tunings, and so not bit for bit`);
-    else if (existsSync(path)) gpu().useWinners(own);
-    return;
-  }
-  if (mode === "off") gpu().useWinners(new Winners(winners.adapter));
-  else if (mode === "on" || gpu().target.class !== "software") await measure(mode, step, budgetMs, output);
-  gpu().winners?.saveAs(path, (line) => run.print(line));
-}
-
-async function measure(mode: "auto" | "on", step: () => unknown, budgetMs: number, output?: Output): Promise<void> {
+  if (mode === "off" || (mode === "auto" && gpu().target.class === "software")) return;
   let bar: ReturnType<typeof progressBar> | undefined;
   const onProgress = (elapsedMs: number) => {
     bar ??= progressBar("tuning kernels", budgetMs / 1000, { unit: "s", output });

@@ -8,7 +8,7 @@ export const inherited = ["data.seqLen", "train.batchSize", "train.precision", "
 /** Keys that a resumed run cannot change, beside those of the stage's own loss. */
 export const fixedKeys = [
   ...["from", "data", "model", "tokenizer", "seed"],
-  ...["steps", "epochs", "batchSize", "accumulate", "precision"].map((name) => `train.${name}`),
+  ...["steps", "epochs", "batchSize", "accumulate", "precision", "tune"].map((name) => `train.${name}`),
 ];
 
 interface TrainDefaults {

@@ -1,12 +1,13 @@
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, afterEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { collect, releaseLaunches } from "../../framework/device/collect.ts";
 import { type Kernel, kernel } from "../../framework/device/kernel.ts";
-import { Winners } from "../../framework/device/winners.ts";
+import { type Tunings, Winners } from "../../framework/device/winners.ts";
 import { autotune, CausalLM, manualSeed, optim, randomState, scope } from "../../framework/index.ts";
-import { tuneStep } from "../../framework/run/index.ts";
+import { snapshot } from "../../framework/model/state.ts";
+import { applyTunings, tuneStep } from "../../framework/run/index.ts";
 import { gpu } from "../ops/support.ts";
 
 const LONG = 120_000; // kernels are compiled
@@ -116,7 +117,8 @@ test("a recipe tunes on a software adapter only when told to, with a bar", async
   gpu.winners = new Winners("an adapter", join(folder, "b.json"));
   let text = "";
   const output = { write: (line: string) => (text += line) };
-  const run = (mode: "auto" | "on") => tuneStep(runIn(folder), mode, () => step().dispose(), { budgetMs: 100, output });
+  const run = (mode: "auto" | "on" | "off") => tuneStep(mode, () => step().dispose(), { budgetMs: 100, output });
+  await run("off");
   if (gpu.target.class === "software") await run("auto");
   expect([text, existsSync(gpu.winners.path)]).toEqual(["", false]);
   await run("on");
@@ -125,69 +127,93 @@ test("a recipe tunes on a software adapter only when told to, with a bar", async
   gpu.useWinners(undefined);
 });
 
-const runIn = (dir: string, resumed = false, said: string[] = []) => ({
-  ...{ dir, resumed: resumed || undefined },
-  print: (line: string) => void said.push(line),
-});
-
 describe("a run's tunings", () => {
   const shape = { width: 4 };
-  const tuned = (lanes: number, path = join(folder, "c.json"), adapter = "an adapter") => {
-    const winners = new Winners(adapter, path);
+  const { adapter } = gpu.tunings;
+  const tuned = (lanes: number) => {
+    const winners = new Winners(adapter, join(folder, "c.json"));
     winners.set(lanesKernel, shape, {}, gpu.target, { lanes }, 1);
     return winners;
   };
   const lanes = () => gpu.winners?.find(lanesKernel, shape, {}, gpu.target)?.tuning.lanes;
-  const dir = mkdtempSync(join(folder, "run-"));
-  const settle = (run: ReturnType<typeof runIn>, mode: "auto" | "off" = "auto") => tuneStep(run, mode, () => {});
+  const said: string[] = [];
+  /** A run that goes on from a state, or begins, where by now other tunings have won. */
+  const goesOn = (tunings: Tunings | undefined, mode: "auto" | "off" = "auto", resumed = true) => {
+    said.length = 0;
+    const run = { resumed: resumed ? { meta: { tunings } } : undefined, print: (line: string) => void said.push(line) };
+    applyTunings(run, mode);
+  };
+  const saved = () => {
+    const model = new CausalLM({ vocab_size: 8, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 1 });
+    const optimizer = new optim.AdamW(model.namedParameters());
+    const { meta } = snapshot(model, optimizer, "data");
+    optimizer.dispose();
+    model.dispose();
+    return JSON.parse(JSON.stringify(meta)).tunings as Tunings;
+  };
+  afterEach(() => gpu.useWinners(undefined));
 
-  test("are those that it began with, whatever was measured since", async () => {
-    gpu.winners = tuned(16);
-    await settle(runIn(dir));
+  test("are those that it was saved with, whatever was measured since", () => {
+    gpu.useWinners(tuned(16));
+    const state = saved();
     gpu.useWinners(tuned(32));
-    await settle(runIn(dir, true));
-    expect(lanes()).toBe(16);
+    goesOn(state);
+    expect([lanes(), said]).toEqual([16, []]);
   });
 
-  test("are none where it begins with tuning off, also when it goes on", async () => {
-    gpu.winners = tuned(16);
-    await settle(runIn(dir), "off");
+  test("are none where it begins with tuning off, also when it goes on", () => {
+    gpu.useWinners(tuned(16));
+    goesOn(undefined, "off", false);
+    const state = saved();
     expect(lanes()).toBeUndefined();
     gpu.useWinners(tuned(32));
-    await settle(runIn(dir, true));
-    expect(lanes()).toBeUndefined();
+    goesOn(state, "off");
+    expect([lanes(), said]).toEqual([undefined, []]);
   });
 
-  test("are the machine's where the run has none, or another adapter's", async () => {
-    const said: string[] = [];
-    gpu.winners = tuned(16, join(folder, "d.json"), "another adapter");
-    await settle(runIn(dir));
+  test("are none where it began under MICROMIND_TUNE=off", () => {
+    const state = saved();
     gpu.useWinners(tuned(32));
-    await settle(runIn(dir, true, said));
-    expect(lanes()).toBe(32);
-    expect(said.join()).toContain(
-      "tunings.json: is another adapter's; the run goes on by this machine's tunings, and so not bit for bit",
-    );
-    await settle(runIn(join(folder, "nothing"), true));
-    expect(lanes()).toBe(32);
+    goesOn(state);
+    expect([lanes(), said]).toEqual([undefined, []]);
+  });
+
+  test("are the machine's where it begins, and where an earlier version saved it", () => {
+    for (const resumed of [true, false]) {
+      gpu.useWinners(tuned(32));
+      goesOn(undefined, "auto", resumed);
+      expect([lanes(), said]).toEqual([32, []]);
+    }
+  });
+
+  test("that cannot hold are told of: damaged, another adapter's, left out", () => {
+    gpu.useWinners(tuned(16));
+    const state = saved();
+    gpu.useWinners(tuned(32));
+    const told = (tunings: Tunings) => {
+      goesOn(tunings);
+      return [lanes(), ...said];
+    };
+    const end = ", so the run does not go on bit for bit";
+    expect(told({ ...state, adapter: "GPU" })).toEqual([32, `--resume: the run was computed by "GPU"${end}`]);
+    expect(told({ adapter, kernels: { matmul: 1 } } as never)).toEqual([
+      32,
+      `--resume: the state's tunings are damaged${end}`,
+    ]);
     gpu.useWinners(undefined);
+    expect(told(state)).toEqual([undefined, `--resume: MICROMIND_TUNE=off leaves out the tunings that it had${end}`]);
   });
 
-  test("change what is launched at once", async () => {
-    const launched = () => {
+  test("change what is launched at once", () => {
+    const pipelines = (lanes: number) => {
+      gpu.useWinners(tuned(lanes));
       const before = gpu.stats.pipelines;
       const x = gpu.alloc(256);
       gpu.launch(lanesKernel, { x: { block: x, offset: 0, bytes: 256 } }, shape);
       gpu.release(x);
       return gpu.stats.pipelines - before;
     };
-    gpu.useWinners(tuned(16));
-    expect(launched()).toBe(1);
-    gpu.useWinners(tuned(32));
-    expect(launched()).toBe(1);
-    gpu.useWinners(tuned(16));
-    expect(launched()).toBe(0);
-    gpu.useWinners(undefined);
+    expect([pipelines(16), pipelines(32), pipelines(16)]).toEqual([1, 1, 0]);
   });
 });
 
