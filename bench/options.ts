@@ -45,11 +45,7 @@ export function parseOptions(args: readonly string[]): Options {
   if (!presets[preset]) throw new UsageError(`--preset ${preset} is none of ${Object.keys(presets).join(", ")}`);
   if (!optim.precisions.includes(precision as optim.Precision))
     throw new UsageError(`--precision ${precision} is none of ${optim.precisions.join(", ")}`);
-  const asked = { step: given.step, decode: given.decode, soak: given.soak, memory: given.memory, tune: given.tune };
-  const modes = Object.entries({ ...asked, peers: peers !== undefined }).flatMap(([name, is]) => (is ? [name] : []));
-  if (modes.length > 1 && modes.join() !== "step,tune")
-    throw new UsageError(`--${modes.join(" --")} are measured one by one; give one of them (or --tune --step)`);
-  if (given.dry && !given.tune) throw new UsageError("--dry is for --tune: it keeps nothing");
+  if (!given.help) refuseMixed(given);
   const most = presets[preset].max_position_embeddings ?? 32768;
   const length = count("length", given.length, most);
   const list = (text: string) => text.split(",").filter(Boolean);
@@ -75,6 +71,19 @@ export function parseOptions(args: readonly string[]): Options {
     budget: seconds(given.budget),
     soakSteps: given.soak && words.length ? count("soak", words[0], 1e9, 20) : 2000,
   };
+}
+
+/** What of a command line would be left out without a word. */
+function refuseMixed(given: typeof values & Options["flags"] & { _: (string | number)[] }): void {
+  const { step, decode, soak, memory, tune, dry, peers, sizes, _: words } = given;
+  const all = Object.entries({ step, decode, soak, memory, tune, peers: peers !== undefined });
+  const modes = all.flatMap(([name, is]) => (is ? [name] : []));
+  if (modes.length > 1 && modes.join() !== "step,tune")
+    throw new UsageError(`--${modes.join(" --")} are measured one by one; give one of them (or --tune --step)`);
+  if (dry && !tune) throw new UsageError("--dry is for --tune: it keeps nothing");
+  if (sizes && peers === undefined) throw new UsageError("--sizes is for --peers");
+  if (words.length && (step || decode || memory || peers !== undefined))
+    throw new UsageError(`--${modes.join(" --")} takes no names; ${words.join(", ")} would be left out`);
 }
 
 function count(name: string, text: string, most: number, least = 1): number {

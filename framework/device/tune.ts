@@ -29,6 +29,7 @@ const SLOW = 1.5; // times the best: out after one measurement
 const CLOSE = 1.15; // times the best: measured again at the end
 const BETTER = 0.97; // of the standard's time: what a winner must reach, noise being what it is
 const ROUNDS = 5;
+const ROUNDS_SHARE = 1 / 3; // of a launch's time, for measuring the best side by side
 
 /**
  * Measures the tuning space of each launch, those near the kernel's own choice and near the best so far first, and keeps the
@@ -66,8 +67,9 @@ const work = ({ kernel, shape, uniforms, count }: Launch) => {
 /** Other work on the machine only adds to a time, so the least of several is nearest to the kernel's own. */
 const least = (times: readonly number[]) => Math.min(...times);
 
-/** Of none: 0. */
-const middle = (ratios: readonly number[]) => ratios.toSorted((a, b) => a - b)[ratios.length >> 1] ?? 0;
+/** Of none: infinite, for one fast time may be another program's moment of rest. */
+const middle = (ratios: readonly number[]) =>
+  ratios.toSorted((a, b) => a - b)[ratios.length >> 1] ?? Number.POSITIVE_INFINITY;
 
 interface Measured {
   tuning: Tuning;
@@ -85,7 +87,8 @@ async function tuneOne(gpu: Gpu, launch: Launch, deadline: number): Promise<Tune
     if (!(await trial.agrees(standard))) return undefined; // never the same twice: nothing can be compared
     const known = gpu.winners?.find(kernel, shape, uniforms, gpu.target)?.tuning;
     const seeds = known ? [standard, known] : [standard];
-    const { measured, refused } = await search(trial, points, seeds, deadline);
+    const searchEnd = deadline - ROUNDS_SHARE * (deadline - performance.now());
+    const { measured, refused } = await search(trial, points, seeds, searchEnd);
     const own = measured[0];
     const close = finalists(measured, own);
     const rounds: number[][] = [];
@@ -95,11 +98,10 @@ async function tuneOne(gpu: Gpu, launch: Launch, deadline: number): Promise<Tune
       for (const [i, point] of close.entries()) point.times.push(round[i]);
       rounds.push(round);
     }
-    const best = close.reduce((a, b) => (least(b.times) < least(a.times) ? b : a));
-    const faster = least(best.times) < BETTER * least(own.times);
-    const [at, ownAt] = [close.indexOf(best), close.indexOf(own)];
-    const usually = middle(rounds.map((round) => round[at] / round[ownAt])) <= 1; // other work may spoil all times of one point
-    const winner = faster && usually ? best : own;
+    const ownAt = close.indexOf(own);
+    const usuallyFaster = close.filter((_, i) => middle(rounds.map((round) => round[i] / round[ownAt])) <= 1);
+    const best = usuallyFaster.reduce((a, b) => (least(b.times) < least(a.times) ? b : a), own);
+    const winner = least(best.times) < BETTER * least(own.times) ? best : own;
     const standardMs = least(own.times);
     return {
       ...{ launch, winner: winner.tuning, ms: least(winner.times), standard, standardMs },

@@ -64,7 +64,7 @@ export async function* generateBatch(
   const decoding = new Decoding(model, prompts, steps, options);
   const reads: Promise<Int32Array>[] = [];
   const groups = whole ? layerGroups() : [0];
-  const pace = groups.length > 1 ? paceOf(model, groups.length) : undefined;
+  const pace = groups.length > 1 ? paceOf(model, groups) : undefined;
   const read = (block?: Block) => {
     const tokens = decoding.read();
     const done = () => pace?.finish(block);

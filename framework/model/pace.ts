@@ -87,12 +87,14 @@ export class Pace {
   }
 }
 
-const paces = new WeakMap<CausalLM, Pace>();
+const paces = new WeakMap<CausalLM, { of: string; pace: Pace }>();
 
-/** The model's own: what one generation saw serves the next. */
-export function paceOf(model: CausalLM, ways: number): Pace {
+/** The model's own: what one generation saw of the same ways serves the next. */
+export function paceOf(model: CausalLM, ways: readonly number[]): Pace {
+  const of = ways.join();
   const known = paces.get(model);
-  const pace = known?.ways === ways ? known : new Pace(ways);
-  paces.set(model, pace);
+  if (known?.of === of) return known.pace;
+  const pace = new Pace(ways.length);
+  paces.set(model, { of, pace });
   return pace;
 }

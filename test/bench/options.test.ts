@@ -3,14 +3,15 @@ import { parseOptions } from "../../bench/options.ts";
 
 test("flags, names and numbers are read", () => {
   const { words, flags, step, streams, peers, budget } = parseOptions(
-    "matmul rope --step --batch 4 --precision f16 --streams 1,8 --budget 2.5".split(" "),
+    "matmul rope --tune --batch 4 --precision f16 --streams 1,8 --budget 2.5".split(" "),
   );
   expect(words).toEqual(["matmul", "rope"]);
-  expect([flags.step, flags.decode]).toEqual([true, false]);
+  expect([flags.tune, flags.decode]).toEqual([true, false]);
   expect(step).toEqual({ preset: "tiny", precision: "f16", checkpointing: false, batch: 4, length: 128 });
   expect([streams, peers, budget]).toEqual([[1, 8], undefined, 2.5]);
   expect(parseOptions(["--peers"]).peers).toEqual([]);
   expect(parseOptions("--tune --step --dry".split(" ")).flags).toMatchObject({ tune: true, step: true, dry: true });
+  expect(parseOptions("--help --step --decode".split(" ")).flags.help).toBe(true);
   expect(parseOptions("--decode --length 1000 --tokens 25".split(" ")).tokens).toBe(25);
 });
 
@@ -28,5 +29,7 @@ test.each([
   ["--tune --step --soak", "--step --soak --tune are measured one by one"],
   ["--step --peers ours", "--step --peers are measured one by one"],
   ["--dry", "--dry is for --tune"],
+  ["--sizes S1", "--sizes is for --peers"],
+  ["--decode matmul", "--decode takes no names; matmul would be left out"],
   ["--soak 3", "--soak 3: expected a whole number from 20"],
 ])("refuses %p", (words, message) => expect(() => parseOptions(words.split(" "))).toThrow(message));

@@ -191,6 +191,26 @@ test("collecting notes each kind of launch once and does none of the work", asyn
   for (const { block } of [x, y]) gpu.release(block);
 });
 
+test("f16 bound two to a word is content to compare by, not integers to keep", async () => {
+  const words = kernel<Shape, { mode: number }>({
+    name: "words",
+    bindings: { x: "read", y: "write" },
+    types: () => ({ x: "halves4", y: "vec4f" }),
+    tuning: { mode: [RIGHT, WRONG] },
+    workgroups: () => [1],
+    cost: () => ({ flops: 256, bytes: 64 * 24 }),
+    wgsl: (_, { mode }) => `@compute @workgroup_size(64) fn main(@builtin(local_invocation_index) i: u32) {
+      y[i] = ${mode === WRONG ? "-" : ""}vec4f(unpack2x16float(x[i].x), unpack2x16float(x[i].y)); }`,
+  });
+  const [x, y] = [view(512), view(1024)];
+  const launches = await collect(gpu, () => gpu.launch(words, { x, y }, {}));
+  expect(launches[0].buffers).toEqual({ x: 512, y: 1024 });
+  gpu.winners = store();
+  const [tuned] = await tune(gpu, launches, { budgetMs: 60_000, save: false });
+  expect([tuned.winner, tuned.refused]).toEqual([{ mode: RIGHT }, [{ mode: WRONG }]]);
+  for (const { block } of [x, y]) gpu.release(block);
+});
+
 const integers = kernel({
   name: "integers",
   bindings: { at: "write" },

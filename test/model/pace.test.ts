@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { Pace } from "../../framework/model/pace.ts";
+import type { CausalLM } from "../../framework/model/causalLM.ts";
+import { Pace, paceOf } from "../../framework/model/pace.ts";
 
 const AHEAD = 16;
 
@@ -103,4 +104,11 @@ describe("of several ways", () => {
     own.begin(1, () => false);
     expect(a.counts).toBe(false);
   });
+});
+
+test("what a model's generation saw serves the next of the same ways, not of as many others", () => {
+  const model = {} as CausalLM;
+  const pace = paceOf(model, [1, 2]);
+  expect(paceOf(model, [1, 2])).toBe(pace);
+  expect(paceOf(model, [1, 0])).not.toBe(pace);
 });
