@@ -23,6 +23,8 @@ export interface Tuned {
   tried: number;
   points: number;
   refused: Tuning[];
+  /** Whether there was time to compare; where not, what held before holds. */
+  compared: boolean;
 }
 
 const SLOW = 1.5; // times the best: out after one measurement
@@ -49,6 +51,7 @@ export async function tune(gpu: Gpu, launches: readonly Launch[], options: TuneO
       const result = await tuneOne(gpu, launch, performance.now() + left / (byWork.length - i));
       if (!result) continue;
       results.push(result);
+      if (!result.compared) continue;
       const { kernel, shape, uniforms } = launch;
       gpu.winners?.set(kernel, shape, uniforms, gpu.target, result.winner, result.ms * 1000);
       if (keeps) keeps = gpu.winners?.save() ?? false; // each at once: whoever stops it keeps what was measured
@@ -103,9 +106,10 @@ async function tuneOne(gpu: Gpu, launch: Launch, deadline: number): Promise<Tune
     const best = usuallyFaster.reduce((a, b) => (least(b.times) < least(a.times) ? b : a), own);
     const winner = least(best.times) < BETTER * least(own.times) ? best : own;
     const standardMs = least(own.times);
+    const compared = rounds.length > 0 || (close.length === 1 && (measured.length > 1 || points.length === 1));
     return {
       ...{ launch, winner: winner.tuning, ms: least(winner.times), standard, standardMs },
-      ...{ tried: measured.length, points: points.length, refused },
+      ...{ tried: measured.length, points: points.length, refused, compared },
     };
   } catch (error) {
     if (isFatal(error)) throw error;

@@ -100,6 +100,7 @@ test("launches run under the winner from then on, and make no pipeline", async (
 
 test("no budget measures nothing, and little of it the kernel's own choice alone", async () => {
   gpu.winners = store();
+  set(gpu.winners, N, RIGHT);
   expect(await tune(gpu, [launchOf(plusOne)], { budgetMs: 0 })).toEqual([]);
   // A clock that stands until the first launch is begun, then leaps: how busy the machine is makes no difference.
   let now = 0;
@@ -110,7 +111,8 @@ test("no budget measures nothing, and little of it the kernel's own choice alone
   };
   const launches = [launchOf(plusOne), launchOf(plusOne, 64)];
   const tuned = await tune(gpu, launches, { budgetMs: 10, onProgress }).finally(() => clock.mockRestore());
-  expect(tuned.map(({ tried, winner }) => [tried, winner])).toEqual([[1, { mode: SLOW }]]);
+  expect(tuned.map(({ tried, winner, compared }) => [tried, winner, compared])).toEqual([[1, { mode: SLOW }, false]]);
+  expect(find(gpu.winners, N)).toEqual({ mode: RIGHT }); // what held before
 });
 
 test("a class of sizes takes the nearest winner's tuning, and none of a far one", () => {
