@@ -1,5 +1,5 @@
 import { afterAll, afterEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { collect, releaseLaunches } from "../../framework/device/collect.ts";
@@ -8,7 +8,7 @@ import { type Tunings, Winners } from "../../framework/device/winners.ts";
 import { autotune, CausalLM, manualSeed, optim, randomState, scope } from "../../framework/index.ts";
 import { snapshot } from "../../framework/model/state.ts";
 import { applyTunings, tuneStep } from "../../framework/run/index.ts";
-import { gpu } from "../ops/support.ts";
+import { gpu, input } from "../ops/support.ts";
 
 const LONG = 120_000; // kernels are compiled
 
@@ -127,6 +127,20 @@ test("a recipe tunes on a software adapter only when told to, with a bar", async
   expect(text).toMatch(/^tuning kernels .*s of 0\.10 s/);
   gpu.useWinners(undefined);
 });
+
+test(
+  "what there was time to compare is kept in the adapter's file",
+  async () => {
+    gpu.winners = new Winners("an adapter", join(folder, "kept.json"));
+    const [a, b] = [input([64, 64]), input([64, 64], 2)];
+    const output = { write: () => true };
+    await tuneStep("on", () => a.matmul(b).dispose(), { budgetMs: 10_000, output }); // a space that is soon tried
+    expect(JSON.parse(readFileSync(gpu.winners.path, "utf8")).kernels.matmul).toBeDefined();
+    for (const x of [a, b]) x.dispose();
+    gpu.useWinners(undefined);
+  },
+  LONG,
+);
 
 describe("a run's tunings", () => {
   const shape = { width: 4 };
