@@ -1,7 +1,6 @@
-import { afterAll, beforeAll, setDefaultTimeout, test } from "bun:test";
+import { setDefaultTimeout, test } from "bun:test";
 import { openGpu } from "../../framework/device/open.ts";
-import { useGpu } from "../../framework/tensor/engine.ts";
-import { gpu as usual } from "../ops/support.ts";
+import { runOn } from "../ops/support.ts";
 import { referenceCases } from "./referenceCases.ts";
 
 setDefaultTimeout(600_000); // llvmpipe compiles such tiles for a minute
@@ -9,8 +8,7 @@ setDefaultTimeout(600_000); // llvmpipe compiles such tiles for a minute
 // The kernels that an adapter with matrix units gets. Also llvmpipe's, from Mesa 26 on, under MICROMIND_GPU=dawn.
 const gpu = await openGpu();
 gpu.target = { ...gpu.target, class: "matrix" };
-beforeAll(() => useGpu(gpu));
-afterAll(() => useGpu(usual));
+runOn(gpu);
 if (gpu.target.matrix) {
   referenceCases("dense");
   referenceCases("moe");

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, setDefaultTimeout } from "bun:test";
+import { describe, setDefaultTimeout } from "bun:test";
 import {
   type Kernel,
   type Shape,
@@ -9,8 +9,7 @@ import {
 } from "../../framework/device/kernel.ts";
 import { openGpu } from "../../framework/device/open.ts";
 import { type Winner, Winners } from "../../framework/device/winners.ts";
-import { useGpu } from "../../framework/tensor/engine.ts";
-import { gpu as usual } from "../ops/support.ts";
+import { runOn } from "../ops/support.ts";
 import { referenceCases } from "./referenceCases.ts";
 
 setDefaultTimeout(120_000); // on a fresh machine a pipeline takes seconds to compile
@@ -37,7 +36,6 @@ const drawn = [
 for (const { gpu, seed, names } of drawn)
   describe(`points by chance (${seed})`, () => {
     gpu.winners = new AnyPoint(seed);
-    beforeAll(() => useGpu(gpu));
-    afterAll(() => useGpu(usual));
+    runOn(gpu);
     for (const name of names) referenceCases(name);
   });

@@ -1,4 +1,6 @@
-import { init } from "../../framework/tensor/engine.ts";
+import { afterAll, beforeAll } from "bun:test";
+import type { Gpu } from "../../framework/device/gpu.ts";
+import { init, useGpu } from "../../framework/tensor/engine.ts";
 import "../../framework/ops/methods.ts";
 import { sizeOf } from "../../framework/tensor/shape.ts";
 import { Tensor } from "../../framework/tensor/tensor.ts";
@@ -6,6 +8,12 @@ import { noise, worst } from "../kernels/launch.ts";
 
 export { noise, worst };
 export const gpu = await init();
+
+/** The file's tests, or those of the `describe` around it, run on this device. */
+export function runOn(other: Gpu): void {
+  beforeAll(() => useGpu(other));
+  afterAll(() => useGpu(gpu));
+}
 
 /** A tensor of deterministic numbers that wants a gradient. */
 export function input(shape: readonly number[], seed = 1, { scale = 1, shift = 0 } = {}): Tensor {
