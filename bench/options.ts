@@ -29,6 +29,9 @@ const values = {
   ...{ sizes: "", budget: "120", peers: undefined as string | undefined },
 };
 
+/** The command line as `parseArgs` reads it. */
+type Given = typeof values & Options["flags"] & { _: (string | number)[] };
+
 /** @throws UsageError */
 export function parseOptions(args: readonly string[]): Options {
   const known = [...flags, ...Object.keys(values)];
@@ -40,7 +43,7 @@ export function parseOptions(args: readonly string[]): Options {
       if (arg.startsWith("-"))
         throw new UsageError(`${arg} is not known; bun bench --help lists ${known.map((k) => `--${k}`).join(" ")}`);
     },
-  }) as unknown as typeof values & Options["flags"] & { _: (string | number)[] };
+  }) as unknown as Given;
   const { preset, precision, checkpointing, peers } = given;
   if (!presets[preset]) throw new UsageError(`--preset ${preset} is none of ${Object.keys(presets).join(", ")}`);
   if (!optim.precisions.includes(precision as optim.Precision))
@@ -74,8 +77,7 @@ export function parseOptions(args: readonly string[]): Options {
 }
 
 /** What of a command line would be left out without a word. */
-function refuseMixed(given: typeof values & Options["flags"] & { _: (string | number)[] }): void {
-  const { step, decode, soak, memory, tune, dry, peers, sizes, _: words } = given;
+function refuseMixed({ step, decode, soak, memory, tune, dry, peers, sizes, _: words }: Given): void {
   const all = Object.entries({ step, decode, soak, memory, tune, peers: peers !== undefined });
   const modes = all.flatMap(([name, is]) => (is ? [name] : []));
   if (modes.length > 1 && modes.join() !== "step,tune")

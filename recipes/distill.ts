@@ -8,21 +8,11 @@
 import { join } from "node:path";
 import { stepBatches } from "../framework/data/ahead.ts";
 import type { Batch } from "../framework/data/batches.ts";
-import { type CausalLM, init, manualSeed, noGrad, saveModel, scope, type Tensor } from "../framework/index.ts";
+import { type CausalLM, manualSeed, noGrad, saveModel, scope, type Tensor } from "../framework/index.ts";
 import { flopsPerToken } from "../framework/model/cost.ts";
-import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
+import { restore, snapshot } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
-import {
-  applyTunings,
-  ConfigError,
-  configure,
-  count,
-  key,
-  main,
-  Run,
-  runKeys,
-  tuneStep,
-} from "../framework/run/index.ts";
+import { ConfigError, configure, count, key, main, runKeys, tuneStep } from "../framework/run/index.ts";
 import { fingerprint, keepBase, openBase, startOf } from "./shared/base.ts";
 import { type DistillationOptions, distillation, nextTokens } from "./shared/distillation.ts";
 import { askAll, exactMatch, readQuestions, replySamples, spread } from "./shared/replies.ts";
@@ -33,6 +23,7 @@ import {
   fixedKeys,
   inherited,
   learn,
+  openRun,
   rateAt,
   saveKeys,
   totalSteps,
@@ -103,9 +94,7 @@ await main(async () => {
   if (config.from && Object.values(config.model).some(Boolean))
     throw new ConfigError("--model: the student that --from names has its sizes; leave one of the two out");
   keepBase(config);
-  await init({ verbose: true });
-  const run = await Run.open<TrainingState["meta"]>(config);
-  applyTunings(run, config.train.tune);
+  const run = await openRun(config);
   const { model: teacher, tokenizer } = await openBase(config.teacher, { flag: "--teacher", seqLen: data.seqLen });
   manualSeed(seed);
   const student = await openStudent(startOf(run, config.from), config.model, {

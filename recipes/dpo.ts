@@ -11,7 +11,6 @@ import { parsePreference } from "../framework/data/pairs.ts";
 import { openPreferences, type PreferenceBatch, type Preferences } from "../framework/data/preferences.ts";
 import {
   type CausalLM,
-  init,
   type LogProbsOptions,
   manualSeed,
   noGrad,
@@ -23,17 +22,7 @@ import {
 import { flopsPerToken } from "../framework/model/cost.ts";
 import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
-import {
-  applyTunings,
-  ConfigError,
-  configure,
-  count,
-  key,
-  main,
-  Run,
-  runKeys,
-  tuneStep,
-} from "../framework/run/index.ts";
+import { ConfigError, configure, count, key, main, runKeys, tuneStep } from "../framework/run/index.ts";
 import { keepBase, openBase, startOf } from "./shared/base.ts";
 import { dpoLoss, ipoLoss, preferenceFigures, type Replies, replyLogProbs, simpoLoss } from "./shared/preference.ts";
 import { filled, openReference } from "./shared/reference.ts";
@@ -45,6 +34,7 @@ import {
   inherited,
   type Losses,
   learn,
+  openRun,
   rateAt,
   saveKeys,
   totalSteps,
@@ -122,9 +112,7 @@ await main(async () => {
   if (dpo.loss === "ipo" && dpo.labelSmoothing > 0)
     throw new ConfigError("--dpo.labelSmoothing: ipo has none, its target margin holds it back; leave it out");
   keepBase(config);
-  await init({ verbose: true });
-  const run = await Run.open<Meta>(config);
-  applyTunings(run, config.train.tune);
+  const run = await openRun<Meta>(config);
   const base = await openBase(startOf(run, config.from), { seqLen: data.seqLen });
   const { model, tokenizer } = base;
   prepare(model);

@@ -11,7 +11,6 @@ import type { Batch } from "../framework/data/batches.ts";
 import {
   adaptableNames,
   type CausalLM,
-  init,
   LoraAdapter,
   type LossOptions,
   loraTargets,
@@ -21,19 +20,9 @@ import {
   type Tensor,
 } from "../framework/index.ts";
 import { flopsPerToken } from "../framework/model/cost.ts";
-import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
+import { restore, snapshot } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
-import {
-  applyTunings,
-  ConfigError,
-  configure,
-  count,
-  key,
-  main,
-  Run,
-  runKeys,
-  tuneStep,
-} from "../framework/run/index.ts";
+import { ConfigError, configure, count, key, main, runKeys, tuneStep } from "../framework/run/index.ts";
 import { fingerprint, keepBase, openBase } from "./shared/base.ts";
 import { askAll, exactMatch, readQuestions, replySamples, spread } from "./shared/replies.ts";
 import {
@@ -43,6 +32,7 @@ import {
   fixedKeys,
   inherited,
   learn,
+  openRun,
   rateAt,
   saveKeys,
   totalSteps,
@@ -112,9 +102,7 @@ await main(async () => {
   const data = { ...config.data, ...filesOf(lora.name, config.data) };
   const mergeInto = config.merge === "true" ? join(config.run.dir, "merged") : config.merge;
   keepBase(config);
-  await init({ verbose: true });
-  const run = await Run.open<TrainingState["meta"]>(config);
-  applyTunings(run, config.train.tune);
+  const run = await openRun(config);
   const base = await openBase(config.from, { seqLen: data.seqLen });
   const { model, tokenizer } = base;
   if (mergeInto) expectFree(mergeInto, run.dir);

@@ -6,21 +6,11 @@
 import { join } from "node:path";
 import { stepBatches } from "../framework/data/ahead.ts";
 import { type Batch, openBatches, tokenBytes } from "../framework/data/batches.ts";
-import { CausalLM, init, type LossOptions, manualSeed, saveModel } from "../framework/index.ts";
+import { CausalLM, type LossOptions, manualSeed, saveModel } from "../framework/index.ts";
 import { flopsPerToken } from "../framework/model/cost.ts";
-import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
+import { restore, snapshot } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
-import {
-  applyTunings,
-  ConfigError,
-  configure,
-  count,
-  key,
-  main,
-  Run,
-  runKeys,
-  tuneStep,
-} from "../framework/run/index.ts";
+import { ConfigError, configure, count, key, main, runKeys, tuneStep } from "../framework/run/index.ts";
 import { openings } from "./corpus/prompts.ts";
 import {
   Aftermath,
@@ -29,6 +19,7 @@ import {
   fixedKeys,
   type Losses,
   learn,
+  openRun,
   rateAt,
   saveKeys,
   totalSteps,
@@ -111,9 +102,7 @@ await main(async () => {
     throw new ConfigError(
       `--data.seqLen: rows of ${data.seqLen} tokens need as many positions, but --model.max_position_embeddings is ${config.model.max_position_embeddings}`,
     );
-  await init({ verbose: true });
-  const run = await Run.open<TrainingState["meta"]>(config);
-  applyTunings(run, config.train.tune);
+  const run = await openRun(config);
   const tokenizer = await prepareTokenizer(config.tokenizer, data, run.resumed && run.dir);
   const { path, onError } = data;
   const shards = await tokenized(path, tokenizer, { onError, workers: data.workers ?? undefined });

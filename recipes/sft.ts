@@ -7,11 +7,11 @@
 import { join } from "node:path";
 import { stepBatches } from "../framework/data/ahead.ts";
 import type { Batch } from "../framework/data/batches.ts";
-import { type CausalLM, init, type LossOptions, manualSeed, saveModel } from "../framework/index.ts";
+import { type CausalLM, type LossOptions, manualSeed, saveModel } from "../framework/index.ts";
 import { flopsPerToken } from "../framework/model/cost.ts";
-import { restore, snapshot, type TrainingState } from "../framework/model/state.ts";
+import { restore, snapshot } from "../framework/model/state.ts";
 import { measureRates } from "../framework/ops/measure.ts";
-import { applyTunings, configure, count, key, main, Run, runKeys, tuneStep } from "../framework/run/index.ts";
+import { configure, count, key, main, runKeys, tuneStep } from "../framework/run/index.ts";
 import { keepBase, openBase, startOf } from "./shared/base.ts";
 import { askAll, exactMatch, readQuestions, replySamples, spread } from "./shared/replies.ts";
 import {
@@ -23,6 +23,7 @@ import {
   inherited,
   type Losses,
   learn,
+  openRun,
   rateAt,
   saveKeys,
   totalSteps,
@@ -65,9 +66,7 @@ await main(async () => {
   });
   const { train, data, seed } = config;
   keepBase(config);
-  await init({ verbose: true });
-  const run = await Run.open<TrainingState["meta"]>(config);
-  applyTunings(run, config.train.tune);
+  const run = await openRun(config);
   const base = await openBase(startOf(run, config.from), { seqLen: data.seqLen });
   const { model, tokenizer } = base;
   model.model.checkpointing = train.checkpointing;

@@ -47,31 +47,32 @@ export interface Shards {
   close(): void;
 }
 
-function readInfo(path: string, folder: string): ShardInfo {
-  const text = readFileSync(path, "utf8");
+const damaged = (folder: string, name: string, cause?: unknown) =>
+  new DataError(`${join(folder, name)}: is damaged; delete ${folder} to make it anew`, { cause });
+
+function readInfo(folder: string): ShardInfo {
+  const text = readFileSync(join(folder, "info.json"), "utf8");
   try {
     return JSON.parse(text) as ShardInfo;
   } catch (cause) {
-    throw new DataError(`${path}: is damaged; delete ${folder} to make it anew`, { cause });
+    throw damaged(folder, "info.json", cause);
   }
 }
 
 /** @throws DataError where files are missing or shorter than `info.json` says */
 export function openShards(folder: string): Shards {
-  const info = { ...textInfo, ...readInfo(join(folder, "info.json"), folder) };
+  const info = { ...textInfo, ...readInfo(folder) };
   const index = readFileSync(join(folder, "documents.bin"));
   const pairs = new Uint32Array(index.buffer.slice(index.byteOffset, index.byteOffset + index.byteLength));
   const open = (name: string, bytes: number) =>
     info.shards.map((count, i) => {
-      const path = join(folder, `${name}-${i}.bin`);
-      if (statSync(path).size !== count * bytes)
-        throw new DataError(`${path}: is damaged; delete ${folder} to make it anew`);
-      return openSync(path, "r");
+      const file = `${name}-${i}.bin`;
+      if (statSync(join(folder, file)).size !== count * bytes) throw damaged(folder, file);
+      return openSync(join(folder, file), "r");
     });
   const files = open("tokens", info.bytesPerToken);
   const masks = info.stage === "text" ? [] : open("trained", 1);
-  if (pairs.length !== 2 * info.documents)
-    throw new DataError(`${folder}/documents.bin: is damaged; delete ${folder} to make it anew`);
+  if (pairs.length !== 2 * info.documents) throw damaged(folder, "documents.bin");
   const lengths = pairs.filter((_, i) => i % 2 === 0);
   const places = placeDocuments(lengths, info.shards);
   const fill = (into: Uint8Array, file: number, start: number, document: number) => {

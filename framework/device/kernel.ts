@@ -176,9 +176,9 @@ export function moduleSource<S extends Shape, T extends Tuning>(spec: Kernel<S, 
 }
 
 /**
- * What a module must say before it uses something. `halves4` and `halves8` are so many f16, two to a word: on a CPU, where every element loaded
- * counts, half the loads; and by the name whoever makes up content for a binding knows that it is f16. That a subgroup's number is the same for all of its lanes is beyond Tint, as
- * long as it is computed from the lane's; see `kernels/shared/matrixUnits.ts` for why it is.
+ * What a module must say before it uses something. That a subgroup's number is the same for all of its lanes is beyond Tint, as
+ * long as it is computed from the lane's; see `kernels/shared/matrixUnits.ts` for why it is. `halves4` and `halves8` are so many f16, two to
+ * a word: half the loads on a CPU, where every element loaded counts; and the name tells whoever makes up a binding's content that it is f16.
  */
 const directives: [sign: RegExp, directive: string][] = [
   [/\bf16\b/, "enable f16;"],

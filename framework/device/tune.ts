@@ -94,13 +94,7 @@ async function tuneOne(gpu: Gpu, launch: Launch, deadline: number): Promise<Tune
     const { measured, refused } = await search(trial, points, seeds, searchEnd);
     const own = measured[0];
     const close = finalists(measured, own);
-    const rounds: number[][] = [];
-    while (rounds.length < ROUNDS && close.length > 1 && performance.now() < deadline) {
-      const round: number[] = [];
-      for (const point of close) round.push(await trial.time(point.tuning, point.times[0]));
-      for (const [i, point] of close.entries()) point.times.push(round[i]);
-      rounds.push(round);
-    }
+    const rounds = await sideBySide(trial, close, deadline);
     const ownAt = close.indexOf(own);
     const usuallyFaster = close.filter((_, i) => middle(rounds.map((round) => round[i] / round[ownAt])) <= 1);
     const best = usuallyFaster.reduce((a, b) => (least(b.times) < least(a.times) ? b : a), own);
@@ -154,6 +148,18 @@ async function measure(trial: Trial, tuning: Tuning, bestMs?: number): Promise<M
 function finalists(measured: Measured[], own: Measured): Measured[] {
   const best = Math.min(...measured.map(({ times }) => least(times)));
   return measured.filter((point) => point === own || least(point.times) <= CLOSE * best);
+}
+
+/** Times of the points round by round, which are added to theirs. Other work on the machine may spoil a round, seldom most of them. */
+async function sideBySide(trial: Trial, points: readonly Measured[], deadline: number): Promise<number[][]> {
+  const rounds: number[][] = [];
+  while (rounds.length < ROUNDS && points.length > 1 && performance.now() < deadline) {
+    const round: number[] = [];
+    for (const { tuning, times } of points) round.push(await trial.time(tuning, times[0]));
+    for (const [i, { times }] of points.entries()) times.push(round[i]);
+    rounds.push(round);
+  }
+  return rounds;
 }
 
 const keyOf = (tuning: Tuning) => JSON.stringify(Object.entries(tuning).sort(([a], [b]) => (a < b ? -1 : 1)));

@@ -1,5 +1,5 @@
 import type { Scalar } from "../../framework/device/kernel.ts";
-import { range } from "./matmulParts.ts";
+import { range, unpacked } from "./matmulParts.ts";
 
 /** Elements of a weight in one load: an f32 vector, or eight f16 as four words. */
 export const perLoad = (b: Scalar): number => (b === "f16" ? 8 : 4);
@@ -10,8 +10,8 @@ export const loaded = (b: Scalar): string => (b === "f16" ? "halves8" : "vec4f")
 /** WGSL that splits a load `name` into quads `name`_0 and, of f16, `name`_1. */
 export function loadQuads(b: Scalar, name: string, value: string): string {
   if (b !== "f16") return `let ${name}_0 = ${value};`;
-  const pair = (x: string) => `unpack2x16float(${name}.${x})`;
-  return `let ${name} = ${value}; let ${name}_0 = vec4f(${pair("x")}, ${pair("y")}); let ${name}_1 = vec4f(${pair("z")}, ${pair("w")});`;
+  const quad = (low: string, high: string) => unpacked(`${name}.${low}`, `${name}.${high}`);
+  return `let ${name} = ${value}; let ${name}_0 = ${quad("x", "y")}; let ${name}_1 = ${quad("z", "w")};`;
 }
 
 export interface ColumnStep {

@@ -33,10 +33,14 @@ export function strips({ layout, wideA, wideB, a, b }: MatmulShape, type: Scalar
   );
 }
 
+/** WGSL: the four f16 in two words, as f32. */
+export const unpacked = (low: string, high: string): string =>
+  `vec4f(unpack2x16float(${low}), unpack2x16float(${high}))`;
+
 function strip(name: string, binding: string, wide: boolean, halves: boolean, alongK: boolean, type: Scalar): string {
   const signature = `fn strip${name}(start: u32, at: u32, size: u32) -> vec4<${type}>`;
   if (wide && halves)
-    return `${signature} { let w = ${binding}[(start + at) >> 2u]; return vec4<${type}>(vec4f(unpack2x16float(w.x), unpack2x16float(w.y))); }\n`;
+    return `${signature} { let w = ${binding}[(start + at) >> 2u]; return vec4<${type}>(${unpacked("w.x", "w.y")}); }\n`;
   if (wide) return `${signature} { return vec4<${type}>(${binding}[(start + at) >> 2u]); }\n`;
   const element = (i: number) => {
     const value = `${type}(${binding}[start + at + ${i}u])`;

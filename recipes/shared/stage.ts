@@ -1,6 +1,8 @@
 /** What the recipes of all stages share around their loops: keys of their configs, a step, and what follows it. */
-import { noGrad, optim, scope, type Tensor } from "../../framework/index.ts";
-import { type ConfigOf, count, key, type Run, tuneModes } from "../../framework/run/index.ts";
+import { init, noGrad, optim, scope, type Tensor } from "../../framework/index.ts";
+import type { TrainingState } from "../../framework/model/state.ts";
+import type { RunConfig } from "../../framework/run/folder.ts";
+import { applyTunings, type ConfigOf, count, key, Run, tuneModes } from "../../framework/run/index.ts";
 import { gpu } from "../../framework/tensor/engine.ts";
 
 /** Keys that a stage takes over from the run that it starts from. */
@@ -10,6 +12,16 @@ export const fixedKeys = [
   ...["from", "data", "model", "tokenizer", "seed"],
   ...["steps", "epochs", "batchSize", "accumulate", "precision", "tune"].map((name) => `train.${name}`),
 ];
+
+/** Opens the device, and the run with the tunings that it is to be computed by. */
+export async function openRun<Meta extends TrainingState["meta"] = TrainingState["meta"]>(
+  config: RunConfig & { train: { tune: (typeof tuneModes)[number] } },
+): Promise<Run<Meta>> {
+  await init({ verbose: true });
+  const run = await Run.open<Meta>(config);
+  applyTunings(run, config.train.tune);
+  return run;
+}
 
 interface TrainDefaults {
   epochs: number;
@@ -38,9 +50,7 @@ export const trainKeys = ({ epochs, learningRate, warmup, ...more }: TrainDefaul
   tune: key(
     "auto",
     "measure kernels before the first step: auto: on GPUs, what is new there; on: all of them; off: kernels pick, whatever was measured",
-    {
-      choices: tuneModes,
-    },
+    { choices: tuneModes },
   ),
 });
 
