@@ -73,17 +73,29 @@ export function adapterIdentity(adapter: GPUAdapter, provider: Pick<Provider, "n
   );
 }
 
+/** By it a module chooses among the adapter's sizes of subgroups. */
+export const subgroupControlFeature = "subgroup-size-control" as GPUFeatureName;
+
+/** Of several sizes the one that is the hardware's own on AMD's cards from RDNA on, or what is nearest. */
+const USUAL_SUBGROUP = 32;
+
 export function targetOf(adapter: GPUAdapter, device: GPUDevice): Target {
   const info = adapter.info as GPUAdapterInfo & { subgroupMinSize?: number; subgroupMaxSize?: number };
   const has = (feature: string) => device.features.has(feature as GPUFeatureName);
-  const { software } = describeAdapter(adapter);
-  const fixed = has("subgroups") && info?.subgroupMinSize === info?.subgroupMaxSize ? (info?.subgroupMinSize ?? 0) : 0;
-  const matrix = fixed > 0 && has("shader-f16") && has(matrixFeature) ? matrixOf(adapter) : undefined;
+  const { software, vendor } = describeAdapter(adapter);
+  const { subgroupMinSize: least = 0, subgroupMaxSize: most = 0 } = info ?? {};
+  const subgroupControl = least < most && has(subgroupControlFeature);
+  const known = has("subgroups") && (least === most || subgroupControl);
+  const size = known ? Math.min(most, Math.max(least, USUAL_SUBGROUP)) : 0;
+  // Intel's units want subgroups of one of its sizes, and nothing tells which.
+  const unitsTakeIt = size > 0 && (!subgroupControl || vendor === "amd");
+  const matrix = unitsTakeIt && has("shader-f16") && has(matrixFeature) ? matrixOf(adapter) : undefined;
   const adapterClass: AdapterClass = software ? "software" : matrix ? "matrix" : "portable";
   return {
     class: adapterClass,
     subgroups: has("subgroups"),
-    subgroupSize: fixed,
+    subgroupSize: size,
+    ...(subgroupControl ? { subgroupControl } : {}),
     sharedBytes: device.limits.maxComputeWorkgroupStorageSize,
     f16: has("shader-f16"),
     ...(matrix ? { matrix } : {}),

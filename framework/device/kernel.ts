@@ -20,8 +20,10 @@ export interface MatrixShape {
 export interface Target {
   class: AdapterClass;
   subgroups: boolean;
-  /** Lanes per subgroup where the adapter has just one size, otherwise 0. */
+  /** Lanes per subgroup that kernels may count on, or 0 where these vary. */
   subgroupSize: number;
+  /** The adapter has subgroups of other sizes too, so that a module that uses them asks for `subgroupSize`. */
+  subgroupControl?: boolean;
   sharedBytes: number;
   f16: boolean;
   /** Where WGSL reaches matrix units that multiply f16 and add in f32, and subgroups have one size. */
@@ -157,7 +159,12 @@ const families = <S extends Shape, T extends Tuning>({
 }: Kernel<S, T>): Record<string, readonly number[]>[] => [tuning].flat() as Record<string, readonly number[]>[];
 
 /** The whole WGSL module of a kernel: enables, bindings, uniform block, source. */
-export function moduleSource<S extends Shape, T extends Tuning>(spec: Kernel<S, T>, shape: S, tuning: T): string {
+export function moduleSource<S extends Shape, T extends Tuning>(
+  spec: Kernel<S, T>,
+  shape: S,
+  tuning: T,
+  target?: Target,
+): string {
   const types = spec.types?.(shape, tuning) ?? {};
   const lines = Object.entries(bindingsOf(spec, shape, tuning)).map(([name, access], i) => {
     const mode = access === "read" ? "read" : "read_write";
@@ -168,7 +175,9 @@ export function moduleSource<S extends Shape, T extends Tuning>(spec: Kernel<S, 
     lines.push(`struct Uniforms { ${fields.join(", ")} }`);
     lines.push(`@group(0) @binding(${lines.length - 1}) var<uniform> u: Uniforms;`);
   }
-  const body = `${lines.join("\n")}\n${spec.wgsl(shape, tuning)}`;
+  let body = `${lines.join("\n")}\n${spec.wgsl(shape, tuning)}`;
+  if (target?.subgroupControl && /\bsubgroup(_|[A-Z])/.test(body))
+    body = body.replace("@compute", `@compute @subgroup_size(${target.subgroupSize})`);
   return `${directives
     .filter(([sign]) => sign.test(body))
     .map(([, directive]) => directive)
@@ -182,7 +191,8 @@ export function moduleSource<S extends Shape, T extends Tuning>(spec: Kernel<S, 
  */
 const directives: [sign: RegExp, directive: string][] = [
   [/\bf16\b/, "enable f16;"],
-  [/\bsubgroup(_inv|_size|[A-Z](?!atrix))/, "enable subgroups;"],
+  [/\bsubgroup(_inv|_size\b(?!\()|[A-Z](?!atrix))/, "enable subgroups;"],
+  [/@subgroup_size\b/, "enable subgroup_size_control;"],
   [/\bsubgroup_matrix_/, "enable chromium_experimental_subgroup_matrix;"],
   [/\bsubgroup_matrix_/, "diagnostic(off, chromium.subgroup_matrix_uniformity);"],
   [/\bhalves4\b/, "alias halves4 = vec2u;"],

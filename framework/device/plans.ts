@@ -112,7 +112,7 @@ export class PlanCache {
     const bindings = Object.entries(bindingsOf(kernel, shape, tuning));
     const uniforms = Object.entries(kernel.uniforms ?? {});
     const layout = this.bindings.layout(bindings, uniforms.length > 0);
-    const source = moduleSource(kernel, shape, tuning);
+    const source = moduleSource(kernel, shape, tuning, this.source.target);
     let pipeline = this.pipelines.get(source);
     if (!pipeline) {
       if (this.debug >= 2) console.error(`--- ${kernel.name} ${describeShape(shape)}\n${source}`);

@@ -7,6 +7,12 @@ interface DawnModule {
   globals: Record<string, unknown>;
 }
 
+/**
+ * Matrix units are an unsafe API. f16 on NVIDIA's cards is left out by Dawn under Vulkan, for faults that some drivers had (crbug.com/42251215);
+ * without it there is no half precision and no matrix unit there. `openGpu` tries it before anything counts on it.
+ */
+const enabled = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia"];
+
 /** The collection of what `create()` returns crashes the process, so it is held for good. */
 const kept: GPU[] = [];
 
@@ -22,7 +28,7 @@ export async function dawn(): Promise<Provider> {
     throw new DeviceError(`the npm package webgpu does not load (${error instanceof Error ? error.message : error})`);
   }
   Object.assign(globalThis, module.globals);
-  const toggles = "enable-dawn-features=allow_unsafe_apis";
+  const toggles = `enable-dawn-features=${enabled.join()}`;
   const gpu = module.create([toggles, "disable-dawn-features=timestamp_quantization"]);
   kept.push(gpu);
   return standardProvider("dawn", gpu);

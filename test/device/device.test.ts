@@ -1,10 +1,17 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { availableParallelism } from "node:os";
-import { describeAdapter, matrixFeature, matrixOf, refuseNull } from "../../framework/device/adapter.ts";
+import {
+  describeAdapter,
+  matrixFeature,
+  matrixOf,
+  refuseNull,
+  subgroupControlFeature,
+  targetOf,
+} from "../../framework/device/adapter.ts";
 import type { View } from "../../framework/device/bindings.ts";
 import type { Gpu } from "../../framework/device/gpu.ts";
 import { kernel, linearIndex, linearWorkgroups } from "../../framework/device/kernel.ts";
-import { choose, openGpu, selfTest, summary } from "../../framework/device/open.ts";
+import { choose, halfTest, openGpu, selfTest, summary } from "../../framework/device/open.ts";
 import { sizeClass } from "../../framework/device/pool.ts";
 import { loadProvider, type Provider } from "../../framework/device/provider.ts";
 
@@ -64,6 +71,19 @@ describe("the adapter", () => {
       /the driver computes wrongly \(element \d+ of the self-test is .*, expected/,
     );
   });
+  test("that computes wrongly in half precision does without it, and says so", async () => {
+    const said: string[] = [];
+    const own = await openGpu();
+    if (!own.target.f16) return console.log("skip: no f16 here");
+    own.target = { ...own.target, class: "matrix", matrix: { m: 16, n: 16, k: 16 } };
+    await halfTest(own, (line) => said.push(line));
+    expect([said, own.target.f16, own.target.class]).toEqual([[], true, "matrix"]);
+    own.launch = () => {};
+    await halfTest(own, (line) => said.push(line));
+    expect(said[0]).toMatch(/computes wrongly in half precision \(element 0 of the test is NaN, expected -?\d/);
+    expect([own.target.f16, own.target.matrix, own.target.class]).toEqual([false, undefined, "portable"]);
+    own.close();
+  });
   test("of an unknown provider is refused by name", async () => {
     await expect(loadProvider("vulkan")).rejects.toThrow(
       'MICROMIND_GPU: "vulkan" is no provider, expected one of bun-webgpu, dawn, navigator',
@@ -75,11 +95,28 @@ describe("matrix units", () => {
   const config = (M: number, N: number, K: number, componentType = "f16", resultComponentType = "f32") => ({
     ...{ componentType, resultComponentType, M, N, K },
   });
-  const adapterOf = (device: string, configs?: object[]) =>
+  const adapterOf = (device: string, configs?: object[], features: string[] = []) =>
     ({
       info: { device, subgroupMatrixConfigs: configs },
-      features: new Set(configs ? [matrixFeature] : []),
+      features: new Set(configs ? [matrixFeature, ...features] : features),
     }) as unknown as GPUAdapter;
+
+  test("are used by subgroups of one size, on AMD's cards by those that a module asks for", () => {
+    const features = ["subgroups", "shader-f16", matrixFeature];
+    const of = (vendor: string, subgroupMinSize: number, subgroupMaxSize: number, ...more: string[]) => {
+      const info = { vendor, subgroupMinSize, subgroupMaxSize, subgroupMatrixConfigs: [config(16, 16, 16)] };
+      const adapter = { info, features: new Set([...features, ...more]), limits: {} } as unknown as GPUAdapter;
+      const target = targetOf(adapter, adapter as unknown as GPUDevice);
+      return [target.class, target.subgroupSize, target.subgroupControl ?? false];
+    };
+    expect(of("nvidia", 32, 32)).toEqual(["matrix", 32, false]);
+    expect(of("nvidia", 32, 32, subgroupControlFeature)).toEqual(["matrix", 32, false]);
+    expect(of("amd", 32, 64)).toEqual(["portable", 0, false]);
+    expect(of("amd", 32, 64, subgroupControlFeature)).toEqual(["matrix", 32, true]);
+    expect(of("amd", 64, 64, subgroupControlFeature)).toEqual(["matrix", 64, false]);
+    expect(of("intel", 8, 32, subgroupControlFeature)).toEqual(["portable", 32, true]);
+    expect(of("", 4, 16, subgroupControlFeature)).toEqual(["portable", 16, true]);
+  });
 
   test("are those that multiply f16 and add in f32, the largest first", () => {
     const all = [
@@ -94,9 +131,18 @@ describe("matrix units", () => {
     expect(matrixOf(adapterOf("some GPU"))).toBeUndefined();
   });
 
+  const half = ["shader-f16"];
+  const both = (adapter: GPUAdapter) => [adapter, adapter] as const;
   for (const [what, first, second, chosen] of [
     ["of a GPU bring Dawn for N-API", adapterOf("some GPU"), adapterOf("some GPU", [config(8, 8, 8)]), "dawn"],
     ["that are absent leave bun-webgpu", adapterOf("some GPU"), adapterOf("some GPU"), "bun-webgpu"],
+    [
+      "or f16 that bun-webgpu lacks bring Dawn too",
+      adapterOf("some GPU"),
+      adapterOf("some GPU", undefined, half),
+      "dawn",
+    ],
+    ["or f16 that both have leave bun-webgpu", ...both(adapterOf("some GPU", undefined, half)), "bun-webgpu"],
     ["behind a package that is not installed leave bun-webgpu", adapterOf("some GPU"), undefined, "bun-webgpu"],
     ["are not looked for on a CPU", adapterOf("llvmpipe"), adapterOf("some GPU", [config(8, 8, 8)]), "bun-webgpu"],
   ] as const)

@@ -102,10 +102,10 @@ test("Tint compiles every point of the tuning space, layout and epilogue without
   ] as const;
   const aligned = (layout: MatmulCall["layout"]) => matmulLaunch(call(layout, 512, 512, 512, halves)).shape;
   const modules: Module[] = [];
-  const add = (shape: MatmulShape, tuning: MatmulTuning) =>
+  const add = (shape: MatmulShape, tuning: MatmulTuning, adapter?: Target) =>
     modules.push({
-      name: JSON.stringify([shape, tuning]),
-      source: moduleSource(matmul, shape, tuning),
+      name: JSON.stringify([shape, tuning, adapter?.subgroupControl]),
+      source: moduleSource(matmul, shape, tuning, adapter),
       pipeline: tuning.lanes % 128 === 0 && matrixBytes(shape, tuning) <= 16384, // the null adapter's limits
     });
   for (const layout of layouts) {
@@ -118,6 +118,9 @@ test("Tint compiles every point of the tuning space, layout and epilogue without
   }
   for (const code of matrixUnits)
     add(aligned("NN"), matmul.pick?.(aligned("NN"), { ...nvidia, ...withUnit(nvidia, unitOf(code)) }) as MatmulTuning);
+  const amd = { ...nvidia, subgroupControl: true };
+  add(aligned("NN"), matmul.pick?.(aligned("NN"), amd) as MatmulTuning, amd);
+  expect(modules.at(-1)?.source).toContain("@compute @subgroup_size(32)");
   const said = await compile(modules);
   if (!said) return console.log("skip: the package webgpu is not installed here");
   expect(modules.filter(({ pipeline }) => pipeline).length).toBeGreaterThan(5);

@@ -25,7 +25,8 @@ async function main(): Promise<void> {
   const gpu: GPU = dawn.create(["backend=null", "enable-dawn-features=allow_unsafe_apis"]);
   Object.assign(globalThis, dawn.globals, { kept: gpu }); // its collection crashes the process
   const adapter = await gpu.requestAdapter();
-  const requiredFeatures = ["shader-f16", "chromium-experimental-subgroup-matrix"] as GPUFeatureName[];
+  const features = ["shader-f16", "subgroups", "subgroup-size-control", "chromium-experimental-subgroup-matrix"];
+  const requiredFeatures = features as GPUFeatureName[];
   const device = await adapter?.requestDevice({ requiredFeatures });
   if (!device) return console.log("null");
   const said: Record<string, string> = {};
