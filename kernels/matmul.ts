@@ -9,7 +9,7 @@ import {
 import { matmulJoin } from "./matmulJoin.ts";
 import { broadcastMatmul } from "./shared/matmulBroadcast.ts";
 import { dotMatmul } from "./shared/matmulDot.ts";
-import { matrixMatmul, matrixTiles, validMatrix } from "./shared/matmulMatrix.ts";
+import { loadsEight, matrixMatmul, matrixTiles, validMatrix } from "./shared/matmulMatrix.ts";
 import { epilogueBindings } from "./shared/matmulParts.ts";
 import { tiledMatmul, validTiles } from "./shared/matmulTiles.ts";
 import { matrixUnits, targetUnit } from "./shared/matrixUnits.ts";
@@ -63,6 +63,9 @@ export interface MatmulShape {
   wideA: boolean;
   wideB: boolean;
   wideC: boolean;
+  /** Whether they start at multiples of eight. */
+  eightA: boolean;
+  eightB: boolean;
   /** Whether k is no multiple of four: the last step is then filled up with zeros. */
   tail: boolean;
 }
@@ -182,8 +185,18 @@ function workgroups(_: MatmulShape, tuning: MatmulTuning, { m, n, batch }: Unifo
   return [Math.min(groups, MAX_GROUPS), Math.ceil(groups / MAX_GROUPS), batch];
 }
 
-const bindAs = (wide: boolean, type: Scalar, halves = false) =>
-  wide ? (halves && type === "f16" ? "halves4" : `vec4<${type}>`) : type;
+const bindAs = (wide: boolean, type: Scalar) => (wide ? `vec4<${type}>` : type);
+
+/** f16 goes two to a word where the variant unpacks it by itself. */
+function operandTypes(shape: MatmulShape, tuning: MatmulTuning) {
+  const { a, b, wideA, wideB } = shape;
+  const eight = tuning.variant === MATRIX ? loadsEight(shape, tuning) : { a: false, b: false };
+  const words = tuning.variant === BROADCAST;
+  const bind = (type: Scalar, wide: boolean, eight: boolean) =>
+    eight ? "halves8" : wide && words && type === "f16" ? "halves4" : bindAs(wide, type);
+  return { a: bind(a, wideA, eight.a), b: bind(b, wideB, eight.b) };
+}
+
 const bytesOf = (type: Scalar) => (type === "f16" ? 2 : 4);
 
 /** C [batch, m, n] = alpha · op(A) · op(B) (+ bias) (+ residual) (+ C). Launch it through {@link matmulLaunch}. */
@@ -194,13 +207,12 @@ export const matmul = kernel<MatmulShape, MatmulTuning>({
     ...(shape.grouped ? { matrices: "read" as const } : {}),
     ...(split > 1 ? { parts: "write" } : epilogueBindings(shape)),
   }),
-  types: ({ a, b, c, wideA, wideB, wideC }, { variant }) => ({
-    a: bindAs(wideA, a, variant === BROADCAST),
-    b: bindAs(wideB, b, variant === BROADCAST),
-    c: bindAs(wideC, c),
-    bias: bindAs(wideC, "f32"),
-    residual: bindAs(wideC, c),
-    parts: bindAs(wideC, "f32"),
+  types: (shape, tuning) => ({
+    ...operandTypes(shape, tuning),
+    c: bindAs(shape.wideC, shape.c),
+    bias: bindAs(shape.wideC, "f32"),
+    residual: bindAs(shape.wideC, shape.c),
+    parts: bindAs(shape.wideC, "f32"),
     matrices: "u32",
   }),
   uniforms: {
@@ -258,6 +270,8 @@ export function matmulLaunch(call: MatmulCall): { kernel: typeof matmul; shape: 
     few: [1, 2, 4, 8, 16].find((rows) => m <= rows) ?? 0,
     wideA: lineA % 4 === 0 && strideA % 4 === 0,
     wideB: lineB % 4 === 0 && strideB % 4 === 0,
+    eightA: lineA % 8 === 0 && strideA % 8 === 0,
+    eightB: lineB % 8 === 0 && strideB % 8 === 0,
     wideC: n % 4 === 0 && strideC % 4 === 0,
     tail: grouped !== "segments" && k % 4 !== 0,
   };

@@ -7,22 +7,30 @@ import { fragmentTypes, splitTile, targetUnit, unitOf } from "./matrixUnits.ts";
 const PAD = 2; // vectors behind a line of a slice, so that the lines that a fragment reads lie in different banks
 
 /** How a tile is cut up, all of it known when the kernel is compiled. */
-function plan({ layout }: MatmulShape, { tileRows, tileColumns, lanes, step, unit }: MatmulTuning) {
+function plan(shape: MatmulShape, { tileRows, tileColumns, lanes, step, unit }: MatmulTuning) {
+  const { layout, wideA, wideB, eightA, eightB } = shape;
   const { lanes: subgroup, ...fragment } = unitOf(unit);
   const subgroups = lanes / subgroup;
-  const slice = (count: number, alongK: boolean) => {
+  const slice = (name: "A" | "B", count: number, alongK: boolean, wide: boolean, eight: boolean): Slice => {
     const [lines, quads] = alongK ? [count, step / 4] : [step, count / 4];
-    return { alongK, lines, quads, stride: quads + PAD, size: lines * (quads + PAD) };
+    const pairs = eight && quads % 2 === 0 && (lines * quads) % (2 * lanes) === 0;
+    return { name, alongK, wide, lines, quads, load: pairs ? 8 : 4, stride: quads + PAD, size: lines * (quads + PAD) };
   };
   return {
     subgroup,
     subgroups,
     fragment,
     split: splitTile(tileRows, tileColumns, subgroups, { lanes: subgroup, ...fragment }),
-    a: slice(tileRows, layout !== "TN"),
-    b: slice(tileColumns, layout === "NT"),
+    a: slice("A", tileRows, layout !== "TN", wideA, eightA),
+    b: slice("B", tileColumns, layout === "NT", wideB, eightB),
     scratch: (fragment.m * fragment.n) / 4, // vectors of a subgroup
   };
+}
+
+/** Whether the lanes load eight elements of A, and of B, at once. */
+export function loadsEight(shape: MatmulShape, tuning: MatmulTuning): { a: boolean; b: boolean } {
+  const { a, b } = plan(shape, tuning);
+  return { a: a.load === 8, b: b.load === 8 };
 }
 
 /** Bytes of shared memory, or 0 where the numbers do not divide each other. */
@@ -64,18 +72,16 @@ export function matrixMatmul(shape: MatmulShape, tuning: MatmulTuning): string {
   const firstRow = `subgroup / ${split.across}u * ${split.rows}u`;
   const firstColumn = `subgroup % ${split.across}u * ${split.columns}u`;
   const multiply = (kk: number) => `
-        ${down.map((i) => `let a${i}_${kk} = ${fragmentOf("Left", "sliceA", a, `half * ${a.size}u`, "beginA", i * fragment.m, kk)};`).join("\n        ")}
+        ${down.map((i) => `let a${i}_${kk} = ${fragmentOf("Left", a, "beginA", i * fragment.m, kk)};`).join("\n        ")}
         ${across
           .map(
-            (
-              j,
-            ) => `let b${j}_${kk} = ${fragmentOf("Right", "sliceB", b, `half * ${b.size}u`, "beginB", j * fragment.n, kk)};
+            (j) => `let b${j}_${kk} = ${fragmentOf("Right", b, "beginB", j * fragment.n, kk)};
         ${down.map((i) => `sum${i}_${j} = subgroupMatrixMultiplyAccumulate(a${i}_${kk}, b${j}_${kk}, sum${i}_${j});`).join(" ")}`,
           )
           .join("\n        ")}`;
   return `
     ${fragmentTypes(unitOf(unit))}
-    ${strips(shape, "f16")}
+    ${a.wide && b.wide ? "" : strips(shape, "f16")}
     ${shares > 1 ? storePart(shape) : store(shape)}
     var<workgroup> sliceA: array<vec4<f16>, ${2 * a.size}>;
     var<workgroup> sliceB: array<vec4<f16>, ${2 * b.size}>;
@@ -95,26 +101,26 @@ export function matrixMatmul(shape: MatmulShape, tuning: MatmulTuning): string {
       let beginA = ${a.alongK ? `(${firstRow}) * ${a.stride}u` : `(${firstRow}) / 4u`};
       let beginB = ${b.alongK ? `(${firstColumn}) * ${b.stride}u` : `(${firstColumn}) / 4u`};
       ${sums.map((sum) => `var ${sum} = Sum();`).join(" ")}
-      ${places("A", a, lanes, "tileRow", "m")}
-      ${places("B", b, lanes, "tileColumn", "n")}
+      ${places(a, lanes, "tileRow", "m")}
+      ${places(b, lanes, "tileColumn", "n")}
       {
         let next = origin;
-        ${fetch("A", a, lanes, "m")}
-        ${fetch("B", b, lanes, "n")}
-        ${keep("A", a, lanes, "0u")}
-        ${keep("B", b, lanes, "0u")}
+        ${fetch(a, lanes, "m")}
+        ${fetch(b, lanes, "n")}
+        ${keep(a, lanes, "0u")}
+        ${keep(b, lanes, "0u")}
       }
       workgroupBarrier();
       for (var at = origin; at < end; at += ${step}u) {
         let half = (at - origin) / ${step}u % 2u;
         let next = at + ${step}u;
-        ${fetch("A", a, lanes, "m")}
-        ${fetch("B", b, lanes, "n")}
+        ${fetch(a, lanes, "m")}
+        ${fetch(b, lanes, "n")}
         ${range(step / fragment.k)
           .map((kk) => multiply(kk * fragment.k))
           .join("")}
-        ${keep("A", a, lanes, `(1u - half) * ${a.size}u`)}
-        ${keep("B", b, lanes, `(1u - half) * ${b.size}u`)}
+        ${keep(a, lanes, `(1u - half) * ${a.size}u`)}
+        ${keep(b, lanes, `(1u - half) * ${b.size}u`)}
         workgroupBarrier();
       }
       let row = tileRow + ${firstRow};
@@ -136,69 +142,71 @@ export function matrixMatmul(shape: MatmulShape, tuning: MatmulTuning): string {
 }
 
 interface Slice {
+  name: "A" | "B";
   /** Whether a line runs along k; otherwise along the rows or columns of C. */
   alongK: boolean;
+  /** Whether it is bound as vectors; otherwise its elements are loaded one by one. */
+  wide: boolean;
   lines: number;
-  /** Vectors of a line, without and with the pad behind it. */
+  /** Vectors of four of a line, without and with the pad behind it. */
   quads: number;
   stride: number;
   size: number;
+  /** Elements that a lane moves at once. */
+  load: 4 | 8;
 }
 
-/** The fragment of the lines `line`… and the steps `kk`… of a slice that starts at vector `half`. */
-function fragmentOf(
-  type: "Left" | "Right",
-  name: string,
-  slice: Slice,
-  half: string,
-  begin: string,
-  line: number,
-  kk: number,
-) {
-  const { alongK, stride } = slice;
+/** The fragment of the lines `line`… and the steps `kk`… of the half of a slice that is being multiplied. */
+function fragmentOf(type: "Left" | "Right", slice: Slice, begin: string, line: number, kk: number) {
+  const { name, alongK, stride, size } = slice;
   const at = alongK ? line * stride + kk / 4 : kk * stride + line / 4;
   const major = alongK === (type === "Left") ? "row_major" : "col_major";
-  return `subgroupMatrixLoad<${type}, ${major}>(&${name}, ${half} + ${begin} + ${at}u, ${stride}u)`;
+  return `subgroupMatrixLoad<${type}, ${major}>(&slice${name}, half * ${size}u + ${begin} + ${at}u, ${stride}u)`;
 }
 
-const perLane = ({ lines, quads }: Pick<Slice, "lines" | "quads">, lanes: number) => range((lines * quads) / lanes);
+const perLane = ({ lines, quads, load }: Slice, lanes: number) => range((4 * lines * quads) / load / lanes);
 
-/** Where each of the lane's vectors comes from and goes to, which no step of the loop changes. */
-function places(
-  name: "A" | "B",
-  { alongK, quads, stride, lines }: Slice,
-  lanes: number,
-  tile: string,
-  size: string,
-): string {
-  return perLane({ lines, quads }, lanes)
+/** Where each of the lane's loads comes from and goes to, which no step of the loop changes: `step` is its place along k within a slice. */
+function places(slice: Slice, lanes: number, tile: string, size: string): string {
+  const { name, alongK, wide, quads, stride, load } = slice;
+  const perLine = (4 * quads) / load;
+  return perLane(slice, lanes)
     .map((i) => {
       const at = `(lane + ${i * lanes}u)`;
-      const line = `${at} / ${quads}u`;
-      const source = alongK
-        ? `let from${name}${i} = start${name} + min(${tile} + ${line}, ${size} - 1u) * k;`
-        : `let from${name}${i} = ${tile} + ${at} % ${quads}u * 4u;`;
-      return `${source} let to${name}${i} = ${line} * ${stride}u + ${at} % ${quads}u;`;
+      const [line, along] = [`${at} / ${perLine}u`, `${at} % ${perLine}u * ${load}u`];
+      const step = alongK ? along : line;
+      const start = alongK ? `start${name} + min(${tile} + ${line}, ${size} - 1u) * k` : `${tile} + ${along}`;
+      const begin = alongK ? `${start} + ${along}` : `start${name} + ${line} * ${size} + ${start}`;
+      const source = wide ? `(${begin}) / ${load}u` : start;
+      return `let step${name}${i} = ${step}; let from${name}${i} = ${source}; let to${name}${i} = ${line} * ${stride}u + ${at} % ${perLine}u * ${load / 4}u;`;
     })
     .join("\n      ");
 }
 
-/** Loads the lane's vectors of the slice at step `next` into registers; zeros behind the workgroup's share of k. */
-function fetch(name: "A" | "B", { alongK, quads, lines }: Slice, lanes: number, size: string): string {
-  return perLane({ lines, quads }, lanes)
-    .map((i) => {
-      const at = `(lane + ${i * lanes}u)`;
-      const step = alongK ? `next + ${at} % ${quads}u * 4u` : `next + ${at} / ${quads}u`;
-      const value = alongK
-        ? `strip${name}(from${name}${i}, step${name}${i}, k)`
-        : `strip${name}(start${name} + step${name}${i} * ${size}, from${name}${i}, ${size})`;
-      return `let step${name}${i} = ${step}; let next${name}${i} = select(vec4<f16>(), ${value}, step${name}${i} < end);`;
-    })
-    .join("\n        ");
+/** Loads the lane's part of the slice at step `next` into registers; zeros behind the workgroup's share of k. */
+function fetch(slice: Slice, lanes: number, size: string): string {
+  const { name, alongK, wide, load } = slice;
+  const binding = name.toLowerCase();
+  const zero = load === 8 ? "vec4u()" : "vec4<f16>()";
+  const ahead = wide ? `let ahead${name} = next${alongK ? "" : ` * ${size}`} / ${load}u;` : "";
+  const loads = perLane(slice, lanes).map((i) => {
+    const step = `next + step${name}${i}`;
+    const single = alongK
+      ? `strip${name}(from${name}${i}, ${step}, k)`
+      : `strip${name}(start${name} + (${step}) * ${size}, from${name}${i}, ${size})`;
+    const value = wide ? `${binding}[from${name}${i} + ahead${name}]` : single;
+    return `let next${name}${i} = select(${zero}, ${value}, ${step} < end);`;
+  });
+  return [ahead, ...loads].join("\n        ");
 }
 
 /** Puts them into shared memory. */
-const keep = (name: "A" | "B", slice: Slice, lanes: number, half: string): string =>
+const keep = (slice: Slice, lanes: number, half: string): string =>
   perLane(slice, lanes)
-    .map((i) => `slice${name}[${half} + to${name}${i}] = next${name}${i};`)
+    .map((i) => {
+      const [value, to] = [`next${slice.name}${i}`, `${half} + to${slice.name}${i}`];
+      const place = (offset: string, vector: string) => `slice${slice.name}[${to}${offset}] = ${vector};`;
+      const half8 = (words: string) => `bitcast<vec4<f16>>(${value}.${words})`;
+      return slice.load === 8 ? `${place("", half8("xy"))} ${place(" + 1u", half8("zw"))}` : place("", value);
+    })
     .join(" ");

@@ -40,16 +40,16 @@ export function tiledMatmul(shape: MatmulShape, tuning: MatmulTuning): string {
   const fetch = (at: string) => passes.map(({ fetch }) => fetch(at)).join("\n        ");
   const place = (at: string) => passes.map(({ place }) => place(at)).join("\n        ");
   const multiply = (kk: number) => `
-          ${tall.map((g) => `let a${g}_${kk} = vec4f(sliceA[halfA + (quad * 4u + ${kk}u) * ${a.quads}u + ((laneRow + ${g * down}u) ^ turn)]);`).join(" ")}
-          ${wide.map((h) => `let b${h}_${kk} = vec4f(sliceB[halfB + (quad * 4u + ${kk}u) * ${b.quads}u + ((laneColumn + ${h * across}u) ^ turn)]);`).join(" ")}
+          ${tall.map((g) => `let a${g}_${kk} = vec4f(sliceA[slab][${kk}][atA${g}]);`).join(" ")}
+          ${wide.map((h) => `let b${h}_${kk} = vec4f(sliceB[slab][${kk}][atB${h}]);`).join(" ")}
           ${each.map(({ r, h, sum }) => `${sum} = fma(vec4f(a${r >> 2}_${kk}[${r & 3}]), b${h}_${kk}, ${sum});`).join(" ")}`;
   return `
     ${strips(shape, type)}
     ${split > 1 ? storePart(shape) : store(shape)}
     ${a.functions}
     ${b.functions}
-    var<workgroup> sliceA: array<vec4<${type}>, ${a.size * (ahead + 1)}>; // [half][step][row / 4]
-    var<workgroup> sliceB: array<vec4<${type}>, ${b.size * (ahead + 1)}>; // [half][step][column / 4]
+    var<workgroup> sliceA: ${a.array(ahead + 1)}; // [half, step / 4][step % 4][row / 4]
+    var<workgroup> sliceB: ${b.array(ahead + 1)}; // [half, step / 4][step % 4][column / 4]
 
     @compute @workgroup_size(${lanes})
     fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -65,10 +65,11 @@ export function tiledMatmul(shape: MatmulShape, tuning: MatmulTuning): string {
       ${ahead ? `var half = 0u;\n      ${fetch("part * share")}\n      ${place("part * share")}\n      workgroupBarrier();` : "let half = 0u;"}
       for (var at = part * share; at < end; at += ${step}u) {
         ${ahead ? fetch(`at + ${step}u`) : `${fetch("at")}\n        workgroupBarrier();\n        ${place("at")}\n        workgroupBarrier();`}
-        let halfA = half * ${a.size}u;
-        let halfB = half * ${b.size}u;
         for (var quad = 0u; quad < ${step / 4}u; quad++) {
+          let slab = half * ${step / 4}u + quad;
           let turn = quad * ${a.turn}u;
+          ${tall.map((g) => `let atA${g} = (laneRow + ${g * down}u) ^ turn;`).join(" ")}
+          ${wide.map((h) => `let atB${h} = (laneColumn + ${h * across}u) ^ turn;`).join(" ")}
           ${range(4).map(multiply).join("")}
         }
         ${ahead ? `half = 1u - half;\n        ${place(`at + ${step}u`)}\n        workgroupBarrier();` : ""}
@@ -89,7 +90,8 @@ type Slice = ReturnType<typeof sliceOf>;
 /**
  * A slice holds a vector of four lines (rows of A, columns of B) for each step. It is filled in blocks of four lines by four steps, which
  * stand so that neighbouring lanes read on in memory; lines are turned by the block's step, so that lanes that write other steps of the
- * same lines meet other banks. What lies at `end` or behind becomes zero only as it is placed: nobody waits for a load before that.
+ * same lines meet other banks. The place of a step in its block is an index of its own, known when the kernel is compiled: indices that are
+ * not are checked against the array's length, one by one, and a load of each step would compute its address anew. What lies at `end` or behind becomes zero only as it is placed: nobody waits for a load before that.
  */
 function sliceOf(shape: MatmulShape, name: "A" | "B", lines: number, step: number) {
   const alongK = name === "A" ? shape.layout !== "TN" : shape.layout === "NT";
@@ -103,9 +105,9 @@ function sliceOf(shape: MatmulShape, name: "A" | "B", lines: number, step: numbe
       let part = ${alongK ? `block % ${steps}u` : `block / ${quads}u`};`;
   return {
     name,
-    quads,
     blocks: quads * steps,
-    size: quads * step,
+    /** The type of so many slices. */
+    array: (count: number) => `array<array<array<vec4<${type}>, ${quads}>, 4>, ${count * steps}>`,
     turn: 8 / steps,
     type,
     /** WGSL: takes four lines by four steps, a column for each step, and puts them into one half of the slice. */
@@ -117,9 +119,10 @@ function sliceOf(shape: MatmulShape, name: "A" | "B", lines: number, step: numbe
     }
     fn place${name}(block: u32, at: u32, end: u32, half: u32, v: mat4x4<${type}>) {${place}
       let step = at + part * 4u;
-      let to = half * ${quads * step}u + part * ${4 * quads}u + (quad ^ (part * ${8 / steps}u));
+      let to = half * ${steps}u + part;
+      let turned = quad ^ (part * ${8 / steps}u);
       ${range(4)
-        .map((i) => `slice${name}[to + ${i * quads}u] = select(vec4<${type}>(), v[${i}], step + ${i}u < end);`)
+        .map((i) => `slice${name}[to][${i}][turned] = select(vec4<${type}>(), v[${i}], step + ${i}u < end);`)
         .join(" ")}
     }`,
     fetch: (block: string, at: string) =>
