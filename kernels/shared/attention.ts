@@ -90,6 +90,16 @@ export const validAttention = (uses: Uses) => (shape: AttentionShape, tuning: At
 /** Rows of a subgroup: measured best for 32, 64 and 128, and as many sums for wider heads. */
 const rowsOf = (headDim: number): number => (headDim <= 128 ? 32 : 16);
 
+/**
+ * Rows that pass by at a time, at most, where what a subgroup keeps is to fit into its registers, as Mesa compiles it for NVIDIA's Hopper
+ * and for AMD's RDNA 3, whose units hold operands twice.
+ */
+function mostPassing({ slices, weights }: Uses, headDim: number, { subgroupControl }: Target): number {
+  const more = slices + weights - 2;
+  if (subgroupControl) return 64 >> (headDim > 64 ? more + 1 : more);
+  return headDim > 96 ? Math.max(16, 32 >> more) : 64;
+}
+
 /** On a CPU the fewest loads per multiplication win: rows in registers. On a GPU matrix units for f16, else shared memory and more lanes. */
 export const pickAttention =
   (uses: Uses) =>
@@ -99,8 +109,9 @@ export const pickAttention =
     if (target.class === "software" && target.subgroups && lanes >= 4 && lanes <= 32)
       return { variant: 0, rows: few || rowsOf(headDim), lanes };
     const unit = few ? 0 : targetUnit(target);
+    const blocks = [64, 32, 16].filter((block) => block <= mostPassing(uses, headDim, target));
     for (const subgroups of unit ? [4, 2] : [])
-      for (const block of [64, 32, 16]) {
+      for (const block of blocks) {
         const tuning = { variant: 2, rows: subgroups * unitOf(unit).m, lanes: subgroups * lanes, block, unit };
         if (validAttention(uses)(shape, tuning, target)) return tuning;
       }
