@@ -1,6 +1,6 @@
 /**
  * Measures kernels, a training step, generation, or the engine's steadiness on this machine's adapter.
- *   bun bench [name ...] [--json] [--step] [--decode] [--soak] [--peers] [--tune]
+ *   bun bench [name ...] [--json] [--step] [--decode] [--soak] [--peers] [--tune] [--compile]
  */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -8,6 +8,7 @@ import { summary } from "../framework/device/open.ts";
 import { init, shutdown } from "../framework/index.ts";
 import { measureRates } from "../framework/ops/measure.ts";
 import type { KernelCase } from "./case.ts";
+import { compileAll } from "./compile.ts";
 import { benchDecode } from "./decode.ts";
 import { dryGpu } from "./dryDevice.ts";
 import { measureCase } from "./kernel.ts";
@@ -27,6 +28,8 @@ const help = `Measures kernels on this machine's adapter.
   bun bench --decode        tokens per second in generation: --preset tiny --streams 1,8,64 --length 128 --tokens 128 --precision f16
   bun bench --memory        what a training step holds on the device, by kind; computes nothing, so any machine can tell:
                             --preset micromind-26m --batch 32 --length 512 --precision f16 --checkpointing
+  bun bench --compile [name ...]  what Mesa's compilers make of the kernels for AMD's and NVIDIA's cards, without a card: registers, spills;
+                            needs a C compiler and Vulkan's headers: --preset micromind-26m
   bun bench --peers         the same training steps, attention and decoding by jax-js and TensorFlow.js, decoding
                             by onnxruntime-web too;
                             --peers ours,jax-wasm --sizes S1,S2,S3,attention,decode,decode8 --budget 60 (seconds each) choose
@@ -48,7 +51,7 @@ const files = readdirSync(here, { recursive: true })
   .map(String)
   .filter((f) => f.endsWith(".bench.ts") && !f.includes("peers"))
   .sort();
-const wanted = args.soak ? [] : options.words;
+const wanted = args.soak || args.compile ? [] : options.words;
 const chosen = files.filter(
   (f) => wanted.length === 0 || wanted.some((w) => f.toLowerCase().includes(w.toLowerCase())),
 );
@@ -76,6 +79,11 @@ if (options.peers) {
     process.exit(2);
   }
   console.log(JSON.stringify({ rows: await compare(comparison, say) }));
+  process.exit(0);
+}
+if (args.compile) {
+  const rows = await compileAll({ preset: stepOptions.preset, words: options.words }, say).catch(stop);
+  console.log(JSON.stringify({ preset: stepOptions.preset, rows }));
   process.exit(0);
 }
 if (args.memory) {
@@ -149,10 +157,14 @@ function usage<R>(read: () => R): R {
   try {
     return read();
   } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    console.error(`bench: ${error.message}`);
-    process.exit(2);
+    return stop(error);
   }
+}
+
+function stop(error: unknown): never {
+  if (!(error instanceof UsageError)) throw error;
+  console.error(`bench: ${error.message}`);
+  process.exit(2);
 }
 
 async function measureAll(cases: KernelCase[]): Promise<Row[]> {

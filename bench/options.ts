@@ -22,7 +22,7 @@ export interface Options {
 }
 
 const flags = [
-  ...(["json", "step", "decode", "help", "list", "soak", "memory", "checkpointing", "tune", "dry"] as const),
+  ...(["json", "step", "decode", "help", "list", "soak", "memory", "checkpointing", "tune", "dry", "compile"] as const),
 ];
 const values = {
   ...{ preset: "tiny", batch: "8", length: "128", precision: "f32", streams: "1,8,64", tokens: "128" },
@@ -77,8 +77,8 @@ export function parseOptions(args: readonly string[]): Options {
 }
 
 /** What of a command line would be left out without a word. */
-function refuseMixed({ step, decode, soak, memory, tune, dry, peers, sizes, _: words }: Given): void {
-  const all = Object.entries({ step, decode, soak, memory, tune, peers: peers !== undefined });
+function refuseMixed({ step, decode, soak, memory, tune, dry, compile, peers, sizes, _: words }: Given): void {
+  const all = Object.entries({ step, decode, soak, memory, tune, compile, peers: peers !== undefined });
   const modes = all.flatMap(([name, is]) => (is ? [name] : []));
   if (modes.length > 1 && modes.join() !== "step,tune")
     throw new UsageError(`--${modes.join(" --")} are measured one by one; give one of them (or --tune --step)`);

@@ -40,6 +40,16 @@ const wantedLimits = [
  */
 export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
   const winners = usesWinners();
+  const gpu = await openUntried(options);
+  const { adapter, provider } = gpu;
+  await selfTest(gpu);
+  if (gpu.target.f16 && describeAdapter(adapter).vendor === "nvidia") await halfTest(gpu);
+  if (winners) gpu.winners = new Winners(adapterIdentity(adapter, provider)).load();
+  return gpu;
+}
+
+/** Opens the adapter without the proof. */
+export async function openUntried(options: OpenOptions): Promise<Gpu> {
   const { provider, adapter } = await choose(options);
   const limits = adapter.limits as unknown as Record<string, number>;
   const device = await provider.requestDevice(adapter, {
@@ -49,11 +59,7 @@ export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
     ],
     requiredLimits: Object.fromEntries(wantedLimits.map((name) => [name, limits[name]])),
   });
-  const gpu = new Gpu(provider, adapter, device);
-  await selfTest(gpu);
-  if (gpu.target.f16 && describeAdapter(adapter).vendor === "nvidia") await halfTest(gpu);
-  if (winners) gpu.winners = new Winners(adapterIdentity(adapter, provider)).load();
-  return gpu;
+  return new Gpu(provider, adapter, device);
 }
 
 function usesWinners(): boolean {

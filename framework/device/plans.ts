@@ -130,7 +130,7 @@ export class PlanCache {
     device.pushErrorScope("validation");
     const module = device.createShaderModule({ code, label: kernel.name });
     const pipeline = device.createComputePipeline({
-      label: kernel.name,
+      label: `${kernel.name} (${describeShape(shape)})`,
       layout: layout.pipeline,
       compute: { module, entryPoint: "main" },
     });
