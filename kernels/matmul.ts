@@ -248,11 +248,15 @@ export const matmul = kernel<MatmulShape, MatmulTuning>({
 export function matmulLaunch(call: MatmulCall): { kernel: typeof matmul; shape: MatmulShape; uniforms: Uniforms } {
   const { layout, m, n, k, batch, strideA, strideB, a, b, c, accumulate = false, bias = false, alpha = 1 } = call;
   const { residual = false, grouped = "", strideC = m * n } = call;
-  for (const [name, value] of Object.entries({ m, n, k, batch, strideA, strideB, strideC })) {
+  const sizes = { m, n, k, batch, strideA, strideB, strideC };
+  for (const name in sizes) {
+    const value = sizes[name as keyof typeof sizes];
     if (!Number.isInteger(value) || value < 0 || value > 0xffffffff)
       throw new RangeError(`matmul: ${name} is ${value}, expected a whole number from 0 to 4294967295`);
   }
-  for (const [name, type] of Object.entries({ a, b, c })) {
+  const types = { a, b, c };
+  for (const name in types) {
+    const type = types[name as keyof typeof types];
     if (type !== "f32" && type !== "f16")
       throw new TypeError(`matmul: ${name} is ${type}, expected f32 or f16; cast it first`);
   }

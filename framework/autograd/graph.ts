@@ -1,5 +1,5 @@
 import { MicroMindError } from "../device/errors.ts";
-import { tensorsIn } from "../tensor/scope.ts";
+import { eachTensor } from "../tensor/scope.ts";
 import type { GraphNode, Tensor } from "../tensor/tensor.ts";
 
 /** What an op keeps for its gradient: tensors and plain values by name. */
@@ -60,7 +60,7 @@ export class OpNode implements GraphNode {
 
   /** Lets go of what was saved. */
   free(): void {
-    for (const tensor of tensorsIn(this.saved)) tensor.dispose();
+    eachTensor(this.saved, (tensor) => tensor.dispose());
     this.saved = undefined;
   }
 }

@@ -24,7 +24,7 @@ export function op<A extends unknown[], S extends Saved>(
     y.name = name;
     const wanted = nodes.some(Boolean);
     const kept: Saved = {};
-    for (const [key, value] of Object.entries(saved)) kept[key] = own(value, inputs, y, wanted);
+    for (const key in saved) kept[key] = own(saved[key], inputs, y, wanted);
     if (!wanted) return y;
     const outputs = Object.keys(saved).filter((key) => saved[key] === y);
     return y.attach(new OpNode(name, nodes, kept, gradient, definition.twice ?? false, outputs));

@@ -54,18 +54,20 @@ function leave(own: Scope, result?: unknown): void {
   const at = stack.lastIndexOf(own);
   if (at >= 0) stack.splice(at, 1);
   const outer = currentScope();
-  for (const tensor of tensorsIn(result)) if (own.delete(tensor)) tensor.moveTo(outer);
+  eachTensor(result, (tensor) => {
+    if (own.delete(tensor)) tensor.moveTo(outer);
+  });
   for (const tensor of own) tensor.dispose();
 }
 
-/** Tensors in a value: itself, or inside arrays, plain objects, maps and sets. */
-export function* tensorsIn(value: unknown): Generator<Tensor> {
+/** Visits the tensors in a value: itself, or inside arrays, plain objects, maps and sets. */
+export function eachTensor(value: unknown, visit: (tensor: Tensor) => void): void {
   if (value === null || typeof value !== "object") return;
-  if (isTensor(value)) yield value;
-  else if (Array.isArray(value) || value instanceof Set) for (const item of value) yield* tensorsIn(item);
-  else if (value instanceof Map) for (const item of value.values()) yield* tensorsIn(item);
+  if (isTensor(value)) visit(value);
+  else if (Array.isArray(value) || value instanceof Set) for (const item of value) eachTensor(item, visit);
+  else if (value instanceof Map) for (const item of value.values()) eachTensor(item, visit);
   else if (Object.getPrototypeOf(value) === Object.prototype)
-    for (const item of Object.values(value)) yield* tensorsIn(item);
+    for (const name in value) eachTensor((value as Record<string, unknown>)[name], visit);
 }
 
 function isTensor(value: object): value is Tensor {

@@ -46,8 +46,14 @@ export interface TensorOptions {
 
 export type Nested = number | Nested[];
 
+/** What a tensor has to release. */
+interface Held {
+  storage: Storage;
+  node: GraphNode | undefined;
+}
+
 /** Frees what a script that never calls dispose or scope lets go of. */
-const forgotten = new FinalizationRegistry<{ storage: Storage; node: GraphNode | undefined }>(({ storage, node }) => {
+const forgotten = new FinalizationRegistry<Held>(({ storage, node }) => {
   try {
     storage.release();
     node?.release();
@@ -65,12 +71,11 @@ export class Tensor {
   grad: Tensor | undefined;
   /** Of an f32 parameter: its rounded copy that f16 products read, kept up by the optimizer. */
   half: Tensor | undefined;
-  node: GraphNode | undefined;
   /** Makes the leaf node of a tensor that wants a gradient; set by autograd. */
   requiresGrad = false;
   /** Whether it is a module's parameter, and stays one while it is frozen (`requiresGrad = false`). */
   isParameter = false;
-  private storage: Storage | undefined;
+  private held: Held | undefined;
   private scope: Scope | undefined;
   private freedAt: Error | undefined;
 
@@ -81,9 +86,9 @@ export class Tensor {
     /** First element within the storage. */
     private offset = 0,
   ) {
-    this.storage = storage.retain();
+    this.held = { storage: storage.retain(), node: undefined };
     this.moveTo(currentScope());
-    forgotten.register(this, { storage, node: undefined }, this);
+    forgotten.register(this, this.held, this);
   }
 
   /** A tensor with whatever its buffer holds. */
@@ -143,7 +148,7 @@ export class Tensor {
 
   /** Whether this lies right behind `other` in one buffer. */
   follows(other: Tensor): boolean {
-    return this.storage === other.storage && this.offset === other.offset + other.size;
+    return this.held?.storage === other.held?.storage && this.offset === other.offset + other.size;
   }
 
   get size(): number {
@@ -160,7 +165,7 @@ export class Tensor {
   }
 
   get disposed(): boolean {
-    return !this.storage;
+    return !this.held;
   }
 
   /** The size of one axis; negative counts from the end. */
@@ -219,11 +224,10 @@ export class Tensor {
   /** Moves its elements into `place`, of the same shape and dtype, and views them there from now on. Takes `place` over. */
   rehome(place: Tensor): void {
     gpu().copy(this.view(), place.view());
-    const before = this.live();
-    this.storage = place.live().retain();
+    const held = this.holding();
+    const before = held.storage;
+    held.storage = place.live().retain();
     this.offset = place.offset;
-    forgotten.unregister(this);
-    forgotten.register(this, { storage: this.storage, node: this.node }, this);
     before.release();
     place.dispose();
   }
@@ -242,20 +246,21 @@ export class Tensor {
 
   /** Hangs a graph node on the tensor (autograd's business). */
   attach(node: GraphNode): this {
+    this.holding().node = node;
     node.retain();
-    this.node = node;
-    forgotten.unregister(this);
-    forgotten.register(this, { storage: this.live(), node }, this);
     return this;
   }
 
+  get node(): GraphNode | undefined {
+    return this.held?.node;
+  }
+
   dispose(): void {
-    if (!this.storage) return;
+    if (!this.held) return;
     forgotten.unregister(this);
     this.moveTo(undefined);
-    const { storage, node } = this;
-    this.storage = undefined;
-    this.node = undefined;
+    const { storage, node } = this.held;
+    this.held = undefined;
     this.freedAt = new Error("freed"); // its stack is formatted only if somebody asks
     storage.release();
     node?.release();
@@ -270,7 +275,11 @@ export class Tensor {
   }
 
   private live(): Storage {
-    if (this.storage) return this.storage;
+    return this.holding().storage;
+  }
+
+  private holding(): Held {
+    if (this.held) return this.held;
     const where = this.freedAt?.stack?.split("\n").slice(1, 6).join("\n");
     throw new DisposedError(`${this.name} ${showShape(this.shape)} is used after it was freed, here:\n${where}`);
   }

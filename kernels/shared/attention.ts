@@ -141,7 +141,8 @@ export const attentionUniformTypes = {
 export function attentionLaunch(call: AttentionCall): { shape: AttentionShape; uniforms: Uniforms } {
   const { batch, heads, kvHeads, headDim, queries, keys, causal, segments, dtype, scale, q, kv } = call;
   const sizes = { batch, heads, kvHeads, headDim, queries, keys };
-  for (const [name, value] of Object.entries(sizes)) {
+  for (const name in sizes) {
+    const value = sizes[name as keyof typeof sizes];
     if (!Number.isInteger(value) || value < 0)
       throw new RangeError(`attention: ${name} is ${value}, expected a whole number from 0`);
   }
@@ -161,16 +162,17 @@ export function attentionLaunch(call: AttentionCall): { shape: AttentionShape; u
     kvToken: kv.token,
     kvHead: kv.head,
   };
-  for (const [name, value] of Object.entries(strides)) {
+  for (const name in strides) {
+    const value = strides[name as keyof typeof strides];
     if (!Number.isInteger(value) || value < 0 || value % 4)
       throw new RangeError(`attention: stride ${name} is ${value}, expected a multiple of 4; copy the tensor first`);
+    strides[name as keyof typeof strides] = value / 4;
   }
-  const quads = Object.fromEntries(Object.entries(strides).map(([name, value]) => [name, value / 4]));
   const group = heads / kvHeads;
   const few = [1, 2, 4, 8].find((rows) => queries * group <= rows) ?? 0;
   return {
     shape: { headDim, group, causal, segments, dtype, few },
-    uniforms: { queries, keys, heads, batch, ...quads, scale },
+    uniforms: { queries, keys, heads, batch, ...strides, scale },
   };
 }
 
