@@ -1,4 +1,5 @@
-import { kernel, linearIndex, linearWorkgroups, type Scalar } from "../framework/device/kernel.ts";
+import { kernel, type Scalar } from "../framework/device/kernel.ts";
+import { eachItem, type ItemTuning, itemSpace, itemWorkgroups } from "./shared/items.ts";
 
 export interface PointwiseShape {
   [name: string]: string | number | boolean;
@@ -14,20 +15,13 @@ export interface PointwiseShape {
   update: boolean;
 }
 
-export interface PointwiseTuning {
-  [name: string]: number;
-  lanes: number;
-  /** Flat only: elements, or vectors, of a lane, the workgroup's lanes side by side. */
-  items: number;
-}
-
 const names = ["a", "b", "c"];
 
 /**
  * y = expr(a, b, c), element by element, the operands broadcast, permuted or sliced by strides; y too may be walked by strides
  * (then elements between stay as they are). One pipeline per expression serves all sizes.
  */
-export const pointwise = kernel<PointwiseShape, PointwiseTuning>({
+export const pointwise = kernel<PointwiseShape, ItemTuning>({
   name: "pointwise",
   bindings: ({ types, update }) => ({
     ...Object.fromEntries(operandTypes(types).map((_, i) => [names[i], "read" as const])),
@@ -52,29 +46,16 @@ export const pointwise = kernel<PointwiseShape, PointwiseTuning>({
     yAt: "u32",
   },
   sizes: ["n"],
-  tuning: { lanes: [64, 128, 256], items: [1, 2, 4] },
-  valid: ({ rank }, { items }) => rank === 0 || items === 1,
-  // A workgroup has a price on a CPU: few large ones take two thirds of the time there.
-  pick: ({ rank, vec4 }, target) =>
-    target.class === "software" && rank === 0 && vec4 ? { lanes: 256, items: 4 } : { lanes: 64, items: 1 },
-  workgroups: ({ rank, vec4 }, { lanes, items }, { n }) =>
-    n === 0 ? [0] : linearWorkgroups(Math.ceil(n / (rank === 0 && vec4 ? 4 : 1) / (lanes * items))),
+  ...itemSpace,
+  workgroups: ({ rank, vec4 }, tuning, { n }) => itemWorkgroups(n / (rank === 0 && vec4 ? 4 : 1), tuning),
   cost: ({ types }, { n }) => ({
     flops: n,
     bytes: n * [...operandTypes(types), resultType(types)].reduce((sum, t) => sum + (t === "f16" ? 2 : 4), 0),
   }),
-  wgsl: (shape, { lanes, items }) => `
+  wgsl: (shape, tuning) => `
     ${helpers(shape.expr)}
     fn f(${parameters(shape)}) -> ${resultType(shape.types)} { return ${resultType(shape.types)}(${shape.expr}); }
-
-    @compute @workgroup_size(${lanes})
-    fn main(${linearIndex.params}) {
-      let first = ${linearIndex.group} * ${lanes * items}u + lane;
-      ${items > 1 ? `for (var item = 0u; item < ${items}u + (u.n >> 31u); item++)` : ""} {
-        let i = first${items > 1 ? ` + item * ${lanes}u` : ""};
-        ${shape.rank > 0 ? strided(shape) : shape.vec4 ? four(shape) : one(shape)}
-      }
-    }`,
+    ${eachItem(tuning, "n", shape.rank > 0 ? strided(shape) : shape.vec4 ? four(shape) : one(shape))}`,
 });
 
 function operandTypes(types: string): Scalar[] {

@@ -1,6 +1,14 @@
+import { expect } from "bun:test";
 import type { View } from "../../framework/device/bindings.ts";
 import type { Gpu } from "../../framework/device/gpu.ts";
-import type { Kernel, Shape, Tuning, Uniforms } from "../../framework/device/kernel.ts";
+import {
+  type Kernel,
+  type Scalar,
+  type Shape,
+  type Tuning,
+  tuningSpace,
+  type Uniforms,
+} from "../../framework/device/kernel.ts";
 import { openGpu } from "../../framework/device/open.ts";
 
 let opened: Promise<Gpu> | undefined;
@@ -37,6 +45,33 @@ export async function runKernel<S extends Shape, T extends Tuning, O extends str
   for (const view of Object.values(views)) gpu.release(view.block);
   return result;
 }
+
+/** What {@link runKernel} gives, by every point of the tuning space: all give the same bits. */
+export async function runEveryPoint<S extends Shape, T extends Tuning, O extends string>(
+  kernel: Kernel<S, T>,
+  arrays: Parameters<typeof runKernel>[1],
+  outputs: readonly O[],
+  shape: S,
+  uniforms: Uniforms = {},
+): Promise<Record<O, Float32Array>> {
+  const own = await runKernel(kernel, arrays, outputs, shape, uniforms);
+  const points = tuningSpace(kernel, shape, (await testGpu()).target);
+  expect(points.length).toBeGreaterThan(1);
+  for (const tuning of points) {
+    const out = await runKernel(kernel, arrays, outputs, shape, uniforms, tuning);
+    const differs = outputs.filter((name) =>
+      Buffer.compare(Buffer.from(out[name].buffer), Buffer.from(own[name].buffer)),
+    );
+    expect({ tuning, differs }).toEqual({ tuning, differs: [] });
+  }
+  return own;
+}
+
+/** Numbers as a buffer of the dtype holds them (of f16, an even count), and back. */
+export const stored = (x: Float32Array, dtype: Scalar): Float32Array | Uint16Array =>
+  dtype === "f16" ? new Uint16Array(Float16Array.from(x).buffer) : x;
+export const loaded = (y: Float32Array, dtype: Scalar): Float32Array | Float16Array =>
+  dtype === "f16" ? new Float16Array(y.buffer) : y;
 
 /** Deterministic numbers in [-1, 1). */
 export function noise(length: number, seed = 1): Float32Array {
