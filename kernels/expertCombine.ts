@@ -1,4 +1,5 @@
-import { kernel, linearIndex, linearWorkgroups, type Scalar } from "../framework/device/kernel.ts";
+import { kernel, type Scalar } from "../framework/device/kernel.ts";
+import { eachItem, type ItemTuning, itemSpace, itemWorkgroups } from "./shared/items.ts";
 import { range } from "./shared/matmulParts.ts";
 import { width } from "./shared/row.ts";
 
@@ -15,13 +16,11 @@ export interface ExpertCombineShape {
   sorted: boolean;
 }
 
-const LANES = 64;
-
 /**
  * y [tokens, columns]: the sum of the rows of a token's slots, x[rowOf[slot]] (· weight[slot]) (+ residual[token]), in the order of the
  * slots and in f32. The way back from `expertGather`, and its gradient.
  */
-export const expertCombine = kernel<ExpertCombineShape>({
+export const expertCombine = kernel<ExpertCombineShape, ItemTuning>({
   name: "expertCombine",
   bindings: ({ weighted, residual, sorted }) => ({
     x: "read",
@@ -35,13 +34,14 @@ export const expertCombine = kernel<ExpertCombineShape>({
     return { x: type, residual: type, y: type, rowOf: "u32" };
   },
   uniforms: { tokens: "u32" },
-  workgroups: ({ columns }, _, { tokens }) =>
-    tokens * columns === 0 ? [0] : linearWorkgroups(Math.ceil((tokens * columns) / width(columns).w / LANES)),
+  sizes: ["tokens"],
+  ...itemSpace,
+  workgroups: ({ columns }, tuning, { tokens }) => itemWorkgroups((tokens * columns) / width(columns).w, tuning),
   cost: ({ columns, dtype, choices, residual }, { tokens }) => ({
     flops: 2 * choices * tokens * columns,
     bytes: (choices + 1 + (residual ? 1 : 0)) * (dtype === "f16" ? 2 : 4) * tokens * columns,
   }),
-  wgsl: ({ columns, dtype, choices, weighted, residual, sorted }) => {
+  wgsl: ({ columns, dtype, choices, weighted, residual, sorted }, tuning) => {
     const { w, type } = width(columns);
     const f32 = type("f32");
     const add = (j: number) => {
@@ -49,16 +49,16 @@ export const expertCombine = kernel<ExpertCombineShape>({
       const value = `${f32}(x[${sorted ? `rowOf[${slot}]` : slot} * ${columns / w}u + c])`;
       return `sum += ${value}${weighted ? ` * weight[${slot}]` : ""};`;
     };
-    return `
-    @compute @workgroup_size(${LANES})
-    fn main(${linearIndex.params}) {
-      let i = ${linearIndex.group} * ${LANES}u + lane;
+    return eachItem(
+      tuning,
+      "tokens",
+      `
       let token = i / ${columns / w}u;
       let c = i % ${columns / w}u;
       if (token >= u.tokens) { return; }
       var sum = ${residual ? `${f32}(residual[i])` : `${f32}()`};
       ${range(choices).map(add).join("\n      ")}
-      y[i] = ${type(dtype)}(sum);
-    }`;
+      y[i] = ${type(dtype)}(sum);`,
+    );
   },
 });

@@ -1,4 +1,5 @@
-import { kernel, linearIndex, linearWorkgroups, type Scalar } from "../framework/device/kernel.ts";
+import { kernel, type Scalar } from "../framework/device/kernel.ts";
+import { eachItem, type ItemTuning, itemSpace, itemWorkgroups } from "./shared/items.ts";
 
 export interface RopeShape {
   [name: string]: number | string | boolean;
@@ -13,9 +14,9 @@ export interface RopeShape {
  * position, (x_i, x_{i+D/2}) turns by `direction` · θ. The table holds cos and sin by position: [positions, headDim / 2, 2].
  * `direction` −1 is the gradient. Su et al. 2021, arXiv:2104.09864
  */
-export const rope = kernel({
+export const rope = kernel<RopeShape, ItemTuning>({
   name: "rope",
-  bindings: ({ positions }: RopeShape) => ({
+  bindings: ({ positions }) => ({
     x: "read",
     table: "read",
     ...(positions ? { position: "read" as const } : {}),
@@ -23,18 +24,18 @@ export const rope = kernel({
   }),
   types: ({ dtype }) => ({ x: dtype, y: dtype, table: "vec2f", position: "i32" }),
   uniforms: { tokens: "u32", heads: "u32", length: "u32", offset: "u32", direction: "f32" },
-  workgroups: ({ headDim }, _, { tokens, heads }) => {
-    const pairs = (tokens * heads * headDim) / 2;
-    return pairs === 0 ? [0] : linearWorkgroups(Math.ceil(pairs / 64));
-  },
+  sizes: ["tokens", "heads"],
+  ...itemSpace,
+  workgroups: ({ headDim }, tuning, { tokens, heads }) => itemWorkgroups((tokens * heads * headDim) / 2, tuning),
   cost: ({ headDim }, { tokens, heads }) => ({
     flops: 3 * tokens * heads * headDim,
     bytes: 8 * tokens * heads * headDim,
   }),
-  wgsl: ({ headDim, dtype, positions }) => `
-    @compute @workgroup_size(64)
-    fn main(${linearIndex.params}) {
-      let i = ${linearIndex.group} * 64u + lane;
+  wgsl: ({ headDim, dtype, positions }, tuning) =>
+    eachItem(
+      tuning,
+      "tokens",
+      `
       let pair = i % ${headDim / 2}u;
       let head = i / ${headDim / 2}u;
       let token = head / u.heads;
@@ -46,6 +47,6 @@ export const rope = kernel({
       let a = f32(x[low]);
       let b = f32(x[low + ${headDim / 2}u]);
       y[low] = ${dtype}(a * turn.x - b * s);
-      y[low + ${headDim / 2}u] = ${dtype}(b * turn.x + a * s);
-    }`,
+      y[low + ${headDim / 2}u] = ${dtype}(b * turn.x + a * s);`,
+    ),
 });

@@ -1,21 +1,23 @@
 import { expect, test } from "bun:test";
 import { cacheAppend } from "../../kernels/cacheAppend.ts";
-import { noise, runKernel, testGpu } from "./launch.ts";
+import { noise, runEveryPoint, runKernel, testGpu } from "./launch.ts";
 
 const { target } = await testGpu();
 
 for (const [tokens, size] of [
   [1, 8],
-  [3, 8],
+  [3, 1900], // more than the largest workgroup takes, by fours and by single elements
   [2, 5],
+  [2, 797],
+  [0, 8],
 ])
-  test(`${tokens} tokens of ${size} elements go behind what each row holds, and nowhere else`, async () => {
+  test(`${tokens} tokens of ${size} elements go behind what each row holds, and nowhere else, at every point of the tuning space`, async () => {
     const [batch, capacity] = [3, 6];
     const lengths = Int32Array.of(0, 2, 5);
     const [k, v] = [noise(batch * tokens * size, 1), noise(batch * tokens * size, 2)];
     const empty = () => new Float32Array(batch * capacity * size + 8).fill(7);
     const wide = size % 4 === 0;
-    const { cacheK, cacheV } = await runKernel(
+    const { cacheK, cacheV } = await runEveryPoint(
       cacheAppend,
       { k, v, lengths, cacheK: empty(), cacheV: empty() },
       ["cacheK", "cacheV"],
