@@ -10,7 +10,7 @@ export default [
   return kernelCase(
     gather,
     `${count} rows of ${inner} from ${length}`,
-    { dtype: "f32", index: "i32" },
+    { dtype: "f32", index: "i32", fours: true },
     { x: 4 * length * inner, index, y: 4 * count * inner },
     walk,
   );

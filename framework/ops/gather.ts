@@ -31,7 +31,7 @@ function runGather(name: string, x: Tensor, index: Tensor, walk: Walk, shape: Di
   gpu().launch(
     gatherKernel,
     { x: x.view(), index: index.view(), y: y.view() },
-    { dtype: x.dtype, index: index.dtype },
+    { dtype: x.dtype, index: index.dtype, fours: walk.inner % 4 === 0 && walk.si === 0 },
     { ...walk },
   );
   return y;
