@@ -29,7 +29,7 @@ const help = `Measures kernels on this machine's adapter.
   bun bench --memory        what a training step holds on the device, by kind; computes nothing, so any machine can tell:
                             --preset micromind-26m --batch 32 --length 512 --precision f16 --checkpointing
   bun bench --compile [name ...]  what Mesa's compilers make of the kernels for AMD's and NVIDIA's cards, without a card: registers, spills;
-                            needs a C compiler and Vulkan's headers: --preset micromind-26m
+                            and the JavaScript of a step; needs a C compiler and Vulkan's headers: --preset micromind-26m
   bun bench --peers         the same training steps, attention and decoding by jax-js and TensorFlow.js, decoding
                             by onnxruntime-web too;
                             --peers ours,jax-wasm --sizes S1,S2,S3,attention,decode,decode8 --budget 60 (seconds each) choose
