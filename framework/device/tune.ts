@@ -5,7 +5,7 @@ import { defaultTuning, roundedSizes, type Tuning, tuningSpace } from "./kernel.
 import { isFatal, Trial } from "./trial.ts";
 
 export interface TuneOptions {
-  /** Time for all launches together; one that is being compiled is waited for. */
+  /** Time for all launches together, dealt out by the root of their work; one that is being compiled is waited for. */
   budgetMs: number;
   onProgress?: (elapsedMs: number, launch: Launch) => void;
   /** Whether the adapter's file is written (default true). */
@@ -41,6 +41,7 @@ export async function tune(gpu: Gpu, launches: readonly Launch[], options: TuneO
   const { budgetMs, onProgress, save = true } = options;
   const begun = performance.now();
   const byWork = launches.toSorted((a, b) => work(b) - work(a));
+  const weights = byWork.map((launch) => Math.sqrt(work(launch)) || 1); // more for more work, and something for each
   const results: Tuned[] = [];
   let keeps = save;
   const explore = async () => {
@@ -48,7 +49,8 @@ export async function tune(gpu: Gpu, launches: readonly Launch[], options: TuneO
       const left = budgetMs - (performance.now() - begun);
       if (left <= 0) break;
       onProgress?.(budgetMs - left, launch);
-      const result = await tuneOne(gpu, launch, performance.now() + left / (byWork.length - i));
+      const share = weights[i] / weights.slice(i).reduce((sum, weight) => sum + weight);
+      const result = await tuneOne(gpu, launch, performance.now() + left * share);
       if (!result) continue;
       results.push(result);
       if (!result.compared) continue;
