@@ -7,7 +7,7 @@ import { printTable, type Row } from "./table.ts";
 /** A card that is not there, and how Mesa's driver is told of it. */
 interface Card {
   name: string;
-  driver: "radeon" | "nouveau";
+  driver: "radeon" | "nouveau" | "intel";
   env: Record<string, string>;
 }
 
@@ -18,6 +18,8 @@ const cards: Card[] = [
   { name: "NVIDIA Hopper (H100)", driver: "nouveau", env: { CHIPSET: "180" } },
   { name: "NVIDIA Ampere (RTX 30)", driver: "nouveau", env: { CHIPSET: "172" } },
   { name: "NVIDIA Turing (RTX 20)", driver: "nouveau", env: { CHIPSET: "162" } },
+  { name: "Intel Xe HPG (Arc A770)", driver: "intel", env: { DEVICE: "56a0" } },
+  { name: "Intel Xe LP (Tiger Lake)", driver: "intel", env: { DEVICE: "9a49" } },
 ];
 
 const NO_CARD = 3; // a child's exit code: the driver does not take the card
@@ -25,13 +27,14 @@ const NO_CARD = 3; // a child's exit code: the driver does not take the card
 /** What the compilers call it, by what it is called here. Cycles are their own estimates, of no use across compilers. */
 const columns: Record<string, string[]> = {
   lanes: ["Subgroup size"],
-  registers: ["VGPRs", "Number of GPRs"],
-  spilled: ["Spilled VGPRs", "Spills to memory"],
+  registers: ["VGPRs", "Number of GPRs", "Max live registers"],
+  spilled: ["Spilled VGPRs", "Spills to memory", "Spill Count"],
   resident: ["Subgroups per SIMD", "Max warps/SM"],
-  instructions: ["Instructions", "Instruction count"],
-  cycles: ["Inverse Throughput", "Static cycle count"],
+  instructions: ["Instructions", "Instruction count", "Instruction Count"],
+  cycles: ["Inverse Throughput", "Static cycle count", "Cycle Count"],
 };
 
+const CARD = "card"; // its file, in the child's own folder: Intel's driver knows paths of 19 characters
 const MANIFESTS = "/usr/share/vulkan/icd.d";
 
 export interface CompileOptions {
@@ -48,18 +51,24 @@ export interface CompileOptions {
 export async function compileAll(options: CompileOptions, say: (line: string) => void): Promise<Row[]> {
   const folder = mkdtempSync(join(tmpdir(), "micromind-compile-"));
   try {
-    const manifest = build(folder);
+    const manifest = manifestIn(folder);
     const found = cards.flatMap((card) => {
       const library = driverOf(card.driver);
       return library ? [{ card, library }] : [];
     });
     if (found.length === 0)
       throw new UsageError(
-        `${MANIFESTS} has no driver of Mesa's for AMD's or NVIDIA's cards: install mesa-vulkan-drivers`,
+        `${MANIFESTS} has no driver of Mesa's for AMD's, NVIDIA's or Intel's cards: install mesa-vulkan-drivers`,
       );
     const all: Row[] = [];
     for (const { card, library } of found) {
-      const rows = await compileFor(card, library, manifest, folder, options, say);
+      const instead = libraryInstead(card, folder);
+      if (instead instanceof UsageError) {
+        say(`${card.name}: left out (${instead.message})\n`);
+        continue;
+      }
+      const env = { ...instead, DRIVER: library, VK_ICD_FILENAMES: manifest, VK_DRIVER_FILES: manifest };
+      const rows = await compileFor(card, { ...env, NODE: CARD }, folder, options, say);
       all.push(...rows.map(({ name, ...row }) => ({ name, card: card.name, ...row })));
     }
     return all;
@@ -68,26 +77,30 @@ export async function compileAll(options: CompileOptions, say: (line: string) =>
   }
 }
 
-/** Builds the two libraries; returns the path of the manifest by which Vulkan's loader finds the first. */
-function build(folder: string): string {
-  for (const name of ["icd", "nouveau"]) {
-    const source = join(import.meta.dirname, "compilers", `${name}.c`);
-    const command = ["cc", "-shared", "-fPIC", "-O1", "-o", join(folder, `${name}.so`), source, "-ldl"];
-    if (!Bun.which("cc")) throw new UsageError("--compile needs a C compiler (Debian: apt install gcc libc6-dev)");
-    const { exitCode, stderr } = Bun.spawnSync(command);
-    if (exitCode === 0) continue;
-    const text = stderr.toString();
-    const missing = text.includes("vulkan/vulkan.h")
-      ? "--compile needs Vulkan's headers (Debian: apt install libvulkan-dev)"
-      : text;
-    throw new UsageError(missing);
-  }
+/** Builds the driver in front; returns the path of the manifest by which Vulkan's loader finds it. */
+function manifestIn(folder: string): string {
   const manifest = join(folder, "icd.json");
-  const ICD = { library_path: join(folder, "icd.so"), api_version: "1.3.0" };
+  const ICD = { library_path: build("icd", folder), api_version: "1.3.0" };
   writeFileSync(manifest, JSON.stringify({ file_format_version: "1.0.0", ICD }));
-  writeFileSync(join(folder, "card"), "");
-  truncateSync(join(folder, "card"), 2 ** 36); // no block of it is used
+  writeFileSync(join(folder, CARD), "");
+  truncateSync(join(folder, CARD), 2 ** 36); // little of it is used
   return manifest;
+}
+
+const needed: Record<string, string> = { icd: "libvulkan-dev", intel: "libdrm-dev" };
+
+/** Builds one of `compilers/`, or finds it built. */
+function build(name: string, folder: string): string {
+  const library = join(folder, `${name}.so`);
+  if (existsSync(library)) return library;
+  if (!Bun.which("cc")) throw new UsageError("--compile needs a C compiler (Debian: apt install gcc libc6-dev)");
+  const source = join(import.meta.dirname, "compilers", `${name}.c`);
+  const { exitCode, stderr } = Bun.spawnSync(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"]);
+  if (exitCode === 0) return library;
+  const text = stderr.toString();
+  throw new UsageError(
+    /No such file/.test(text) ? `--compile needs headers (Debian: apt install ${needed[name]})` : text,
+  );
 }
 
 function driverOf(driver: string): string | undefined {
@@ -96,23 +109,29 @@ function driverOf(driver: string): string | undefined {
   return file && JSON.parse(readFileSync(join(MANIFESTS, file), "utf8")).ICD.library_path;
 }
 
+/** What takes libdrm's place for the card, as the environment says it. AMD's driver knows by itself of cards that are not there. */
+function libraryInstead({ driver }: Card, folder: string): Record<string, string> | UsageError {
+  try {
+    return driver === "radeon" ? {} : { LD_PRELOAD: build(driver, folder) };
+  } catch (error) {
+    if (error instanceof UsageError) return error;
+    throw error;
+  }
+}
+
 async function compileFor(
-  { name, driver, env }: Card,
-  library: string,
-  manifest: string,
+  { name, env: card }: Card,
+  env: Record<string, string>,
   folder: string,
   { preset, words }: CompileOptions,
   say: (line: string) => void,
 ): Promise<Row[]> {
+  const own = { MESA_SHADER_CACHE_DISABLE: "1", NVK_I_WANT_A_BROKEN_VULKAN_DRIVER: "1" };
   const child = Bun.spawn(
     [process.execPath, join(import.meta.dirname, "compilers", "child.ts"), preset, "f32", "f16"],
     {
-      env: {
-        ...process.env,
-        ...{ VK_ICD_FILENAMES: manifest, VK_DRIVER_FILES: manifest, DRIVER: library, NODE: join(folder, "card") },
-        ...{ MESA_SHADER_CACHE_DISABLE: "1", NVK_I_WANT_A_BROKEN_VULKAN_DRIVER: "1", ...env },
-        ...(driver === "nouveau" ? { LD_PRELOAD: join(folder, "nouveau.so") } : {}),
-      },
+      cwd: folder,
+      env: { ...process.env, ...own, ...env, ...card },
       stdout: "pipe",
       stderr: "pipe",
     },
@@ -140,7 +159,7 @@ export function parse(text: string): Row[] {
   let label = "";
   for (const line of text.split("\n")) {
     if (line.startsWith("@pipeline ")) label = line.slice("@pipeline ".length);
-    if (!line.startsWith("@compiled ")) continue;
+    if (!line.startsWith("@compiled ") || !label) continue; // what was compiled before is the engine's own trial
     const said: Record<string, number> = JSON.parse(line.slice("@compiled ".length));
     const value = (names: string[]) => names.map((name) => said[name]).find((number) => number !== undefined);
     rows.push({

@@ -47,6 +47,7 @@ export const attention = kernel<AttentionShape, AttentionTuning>({
   }),
   uniforms: attentionUniformTypes,
   sizes: ["queries", "keys", "heads", "batch"],
+  manyRegisters: true,
   tuning: attentionTuning([16, 32, 8, 4, 2, 1]),
   valid: validAttention(forwardUses),
   pick: pickAttention(forwardUses),

@@ -35,6 +35,7 @@ export const attentionGradientKV = kernel<AttentionShape, AttentionTuning>({
   },
   uniforms: attentionUniformTypes,
   sizes: ["queries", "keys", "heads", "batch"],
+  manyRegisters: true,
   tuning: attentionTuning([16, 32, 8]),
   valid: validAttention(gradientKVUses),
   pick: (shape, target) => pickAttention(gradientKVUses)({ ...shape, few: 0 }, target),

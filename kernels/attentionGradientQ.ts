@@ -34,6 +34,7 @@ export const attentionGradientQ = kernel<AttentionShape, AttentionTuning>({
   },
   uniforms: attentionUniformTypes,
   sizes: ["queries", "keys", "heads", "batch"],
+  manyRegisters: true,
   tuning: attentionTuning([16, 32, 8]),
   valid: validAttention(gradientQUses),
   pick: (shape, target) => pickAttention(gradientQUses)({ ...shape, few: 0 }, target),

@@ -46,6 +46,7 @@ export const decodeAttention = kernel<DecodeShape, DecodeTuning>({
     };
   },
   uniforms: { batch: "u32", kvHeads: "u32", capacity: "u32", spans: "u32", scale: "f32", eps: "f32" },
+  manyRegisters: true,
   tuning: { lanes: [8, 4, 16, 32, 64, 128], subgroup: [0, 1], unroll: [0, 1] },
   valid: (shape, tuning, target) =>
     (shape.source === "q" || tuning.subgroup > 0) &&

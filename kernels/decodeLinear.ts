@@ -50,6 +50,7 @@ export const decodeLinear = kernel<DecodeLinearShape, DecodeLinearTuning>({
   },
   uniforms: { m: "u32", n: "u32", k: "u32", eps: "f32" },
   sizes: ["n", "k"],
+  manyRegisters: true,
   tuning: [
     { lanes: [64, 32, 128, 16, 8], shuffle: [0, 1], loads: [0] },
     { lanes: [4, 8, 16], shuffle: [1], loads: [2, 4, 8] },

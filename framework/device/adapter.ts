@@ -96,6 +96,7 @@ export function targetOf(adapter: GPUAdapter, device: GPUDevice): Target {
     subgroups: has("subgroups"),
     subgroupSize: size,
     ...(subgroupControl ? { subgroupControl } : {}),
+    ...(subgroupControl && vendor === "intel" ? { narrowSubgroup: least } : {}),
     sharedBytes: device.limits.maxComputeWorkgroupStorageSize,
     f16: has("shader-f16"),
     ...(matrix ? { matrix } : {}),

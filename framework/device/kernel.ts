@@ -24,6 +24,8 @@ export interface Target {
   subgroupSize: number;
   /** The adapter has subgroups of other sizes too, so that a module that uses them asks for `subgroupSize`. */
   subgroupControl?: boolean;
+  /** Where lanes of a subgroup share out a file of registers (Intel): the smallest size that a module may ask for. */
+  narrowSubgroup?: number;
   sharedBytes: number;
   f16: boolean;
   /** Where WGSL reaches matrix units that multiply f16 and add in f32, and subgroups have one size. */
@@ -52,6 +54,8 @@ export interface Kernel<S extends Shape = Shape, T extends Tuning = Tuning> {
   /** WGSL element type by binding; `f32` where silent. */
   types?: (shape: S, tuning: T) => Record<string, string>;
   uniforms?: Record<string, "f32" | "u32" | "i32">;
+  /** Lanes keep so much in registers that small subgroups serve, where a lane has more of them there. */
+  manyRegisters?: boolean;
   /** The uniforms that speed hangs on. Launches that agree in them, rounded to powers of two, share a tuning. */
   sizes?: readonly string[];
   /** The tuning space: all combinations of the values; a list has one product for each family of points. */
@@ -176,12 +180,23 @@ export function moduleSource<S extends Shape, T extends Tuning>(
     lines.push(`@group(0) @binding(${lines.length - 1}) var<uniform> u: Uniforms;`);
   }
   let body = `${lines.join("\n")}\n${spec.wgsl(shape, tuning)}`;
-  if (target?.subgroupControl && /\bsubgroup(_|[A-Z])/.test(body))
-    body = body.replace("@compute", `@compute @subgroup_size(${target.subgroupSize})`);
+  const size = target && askedSubgroup(spec, body, target);
+  if (size) body = body.replace("@compute", `@compute @subgroup_size(${size})`);
   return `${directives
     .filter(([sign]) => sign.test(body))
     .map(([, directive]) => directive)
     .join("\n")}\n${body}\n`;
+}
+
+/** The size of subgroups that a module asks for, if any. Only whole subgroups are allowed then. */
+function askedSubgroup(
+  { manyRegisters }: { manyRegisters?: boolean },
+  body: string,
+  { subgroupControl, subgroupSize, narrowSubgroup = 0 }: Target,
+): number {
+  if (/\bsubgroup(_|[A-Z])/.test(body)) return subgroupControl ? subgroupSize : 0;
+  const lanes = Number(/@workgroup_size\((\d+)/.exec(body)?.[1]);
+  return manyRegisters && lanes % narrowSubgroup === 0 ? narrowSubgroup : 0;
 }
 
 /**

@@ -59,7 +59,27 @@ export async function openUntried(options: OpenOptions): Promise<Gpu> {
     ],
     requiredLimits: Object.fromEntries(wantedLimits.map((name) => [name, limits[name]])),
   });
-  return new Gpu(provider, adapter, device);
+  const gpu = new Gpu(provider, adapter, device);
+  if (gpu.target.subgroupControl) gpu.target = await trySubgroups(gpu);
+  return gpu;
+}
+
+/** Which sizes of subgroups a module may ask for is told by no property, so it is asked. */
+export async function trySubgroups({ device, target }: Pick<Gpu, "device" | "target">): Promise<Target> {
+  const takes = async (size: number) => {
+    device.pushErrorScope("validation");
+    const code = `enable subgroup_size_control; @compute @subgroup_size(${size}) @workgroup_size(64) fn main() {}`;
+    const module = device.createShaderModule({ code });
+    device.createComputePipeline({ layout: "auto", compute: { module, entryPoint: "main" } });
+    return (await device.popErrorScope()) === null;
+  };
+  const { narrowSubgroup: least = 0, ...rest } = target;
+  let narrow = least;
+  while (narrow && !(await takes(narrow))) narrow = narrow < 32 ? 2 * narrow : 0;
+  const found = narrow ? { ...rest, narrowSubgroup: narrow } : rest;
+  if (await takes(target.subgroupSize)) return found;
+  const { subgroupControl, matrix, ...without } = found;
+  return { ...without, subgroupSize: 0, class: matrix ? "portable" : target.class };
 }
 
 function usesWinners(): boolean {

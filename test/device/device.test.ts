@@ -10,8 +10,8 @@ import {
 } from "../../framework/device/adapter.ts";
 import type { View } from "../../framework/device/bindings.ts";
 import type { Gpu } from "../../framework/device/gpu.ts";
-import { kernel, linearIndex, linearWorkgroups } from "../../framework/device/kernel.ts";
-import { choose, halfTest, openGpu, selfTest, summary } from "../../framework/device/open.ts";
+import { type Kernel, kernel, linearIndex, linearWorkgroups, moduleSource } from "../../framework/device/kernel.ts";
+import { choose, halfTest, openGpu, selfTest, summary, trySubgroups } from "../../framework/device/open.ts";
 import { sizeClass } from "../../framework/device/pool.ts";
 import { loadProvider, type Provider } from "../../framework/device/provider.ts";
 
@@ -107,14 +107,15 @@ describe("matrix units", () => {
       const info = { vendor, subgroupMinSize, subgroupMaxSize, subgroupMatrixConfigs: [config(16, 16, 16)] };
       const adapter = { info, features: new Set([...features, ...more]), limits: {} } as unknown as GPUAdapter;
       const target = targetOf(adapter, adapter as unknown as GPUDevice);
-      return [target.class, target.subgroupSize, target.subgroupControl ?? false];
+      const narrow = target.narrowSubgroup ? [target.narrowSubgroup] : [];
+      return [target.class, target.subgroupSize, target.subgroupControl ?? false, ...narrow];
     };
     expect(of("nvidia", 32, 32)).toEqual(["matrix", 32, false]);
     expect(of("nvidia", 32, 32, subgroupControlFeature)).toEqual(["matrix", 32, false]);
     expect(of("amd", 32, 64)).toEqual(["portable", 0, false]);
     expect(of("amd", 32, 64, subgroupControlFeature)).toEqual(["matrix", 32, true]);
     expect(of("amd", 64, 64, subgroupControlFeature)).toEqual(["matrix", 64, false]);
-    expect(of("intel", 8, 32, subgroupControlFeature)).toEqual(["portable", 32, true]);
+    expect(of("intel", 8, 32, subgroupControlFeature)).toEqual(["portable", 32, true, 8]);
     expect(of("", 4, 16, subgroupControlFeature)).toEqual(["portable", 16, true]);
   });
 
@@ -133,6 +134,54 @@ describe("matrix units", () => {
 
   const half = ["shader-f16"];
   const both = (adapter: GPUAdapter) => [adapter, adapter] as const;
+  test("want sizes of subgroups that the adapter takes, which trying tells", async () => {
+    const trying = async (...taken: number[]) => {
+      let error: object | null = null;
+      const createComputePipeline = ({ compute }: { compute: { module: { code: string } } }) => {
+        const size = Number(/@subgroup_size\((\d+)\)/.exec(compute.module.code)?.[1]);
+        if (!taken.includes(size)) error = { message: "not in the allowed range" };
+      };
+      const device = {
+        pushErrorScope: () => {
+          error = null;
+        },
+        popErrorScope: async () => error,
+        createShaderModule: ({ code }: { code: string }) => ({ code }),
+        createComputePipeline,
+      } as unknown as GPUDevice;
+      const wanted = { subgroupControl: true, subgroupSize: 32, narrowSubgroup: 8, matrix: { m: 16, n: 16, k: 16 } };
+      const target = { ...gpu.target, ...wanted, class: "matrix" as const };
+      const { class: kind, subgroupSize, narrowSubgroup } = await trySubgroups({ device, target });
+      return [kind, subgroupSize, narrowSubgroup];
+    };
+    expect(await trying(8, 16, 32)).toEqual(["matrix", 32, 8]);
+    expect(await trying(16, 32)).toEqual(["matrix", 32, 16]);
+    expect(await trying(8, 16)).toEqual(["portable", 0, 8]);
+    expect(await trying()).toEqual(["portable", 0, undefined]);
+  });
+
+  test("and kernels of many registers are asked of the driver in the sizes that suit them", () => {
+    const shape = { few: 0 };
+    const of = (wgsl: string, manyRegisters: boolean, more: object) =>
+      moduleSource(
+        { ...scaled, manyRegisters, wgsl: () => wgsl } as unknown as Kernel,
+        shape,
+        {},
+        { ...gpu.target, subgroupSize: 32, ...more },
+      ).match(/enable subgroup_size_control;|@subgroup_size\(\d+\)/g) as string[] | null;
+    const asked = (size: number) => ["enable subgroup_size_control;", `@subgroup_size(${size})`];
+    const plain = "@compute @workgroup_size(64) fn main() {}";
+    const joined = "@compute @workgroup_size(64) fn main() { _ = subgroupAdd(1.0); }";
+    const intel = { subgroupControl: true, narrowSubgroup: 8 };
+    expect(of(plain, false, intel)).toBeNull();
+    expect(of(plain, true, {})).toBeNull();
+    expect(of(plain, true, { subgroupControl: true })).toBeNull();
+    expect(of(plain, true, intel)).toEqual(asked(8));
+    expect(of(plain.replace("64", "4"), true, intel)).toBeNull();
+    expect(of(joined, true, intel)).toEqual(asked(32));
+    expect(of(joined, false, {})).toBeNull();
+  });
+
   for (const [what, first, second, chosen] of [
     ["of a GPU bring Dawn for N-API", adapterOf("some GPU"), adapterOf("some GPU", [config(8, 8, 8)]), "dawn"],
     ["that are absent leave bun-webgpu", adapterOf("some GPU"), adapterOf("some GPU"), "bun-webgpu"],

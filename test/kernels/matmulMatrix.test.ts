@@ -80,6 +80,15 @@ test("an adapter with matrix units takes them for f16 operands alone, where C ha
   expect(picked(call("NT", 1, 512, 512, halves))).toBe(2);
 });
 
+test("a lane keeps fewer sums where registers are few", () => {
+  const pick = (spec: MatmulCall, target: Target) => matmul.pick?.(matmulLaunch(spec).shape, target);
+  const { matrix, ...portable } = { ...nvidia, class: "portable" as const };
+  const intel = { ...portable, narrowSubgroup: 8 };
+  expect(pick(call("NT", 4096, 4096, 512), portable)).toMatchObject({ variant: 1, tileRows: 128, rows: 8, columns: 8 });
+  expect(pick(call("NT", 4096, 4096, 512), intel)).toMatchObject({ variant: 1, tileRows: 64, rows: 8, columns: 4 });
+  expect(pick(call("NT", 4096, 4096, 512, halves), intel)).toMatchObject({ variant: 1, rows: 4, columns: 4 });
+});
+
 test("a weight's gradient of few tiles shares its long k among workgroups", () => {
   const { shape, uniforms } = matmulLaunch(call("TN", 512, 512, 16384, { ...halves, accumulate: true }));
   expect(matmul.pick?.(shape, nvidia, uniforms)).toMatchObject({ variant: 3, tileRows: 128, split: 8 });
