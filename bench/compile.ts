@@ -7,7 +7,7 @@ import { printTable, type Row } from "./table.ts";
 /** A card that is not there, and how Mesa's driver is told of it. */
 interface Card {
   name: string;
-  driver: "radeon" | "nouveau" | "intel";
+  driver: "radeon" | "nouveau" | "intel" | "asahi";
   env: Record<string, string>;
 }
 
@@ -20,16 +20,17 @@ const cards: Card[] = [
   { name: "NVIDIA Turing (RTX 20)", driver: "nouveau", env: { CHIPSET: "162" } },
   { name: "Intel Xe HPG (Arc A770)", driver: "intel", env: { DEVICE: "56a0" } },
   { name: "Intel Xe LP (Tiger Lake)", driver: "intel", env: { DEVICE: "9a49" } },
+  { name: "Apple M1", driver: "asahi", env: { GENERATION: "13" } },
 ];
 
 const NO_CARD = 3; // a child's exit code: the driver does not take the card
 
-/** What the compilers call it, by what it is called here. Cycles are their own estimates, of no use across compilers. */
+/** What the compilers call it, by what it is called here. Apple's registers are of 16 bits, the others' of 32. Cycles are their own estimates, of no use across compilers. */
 const columns: Record<string, string[]> = {
   lanes: ["Subgroup size"],
-  registers: ["VGPRs", "Number of GPRs", "Max live registers"],
-  spilled: ["Spilled VGPRs", "Spills to memory", "Spill Count"],
-  resident: ["Subgroups per SIMD", "Max warps/SM"],
+  registers: ["VGPRs", "Number of GPRs", "Max live registers", "GPRs"],
+  spilled: ["Spilled VGPRs", "Spills to memory", "Spill Count", "Spills"],
+  resident: ["Subgroups per SIMD", "Max warps/SM", "Threads"],
   instructions: ["Instructions", "Instruction count", "Instruction Count"],
   cycles: ["Inverse Throughput", "Static cycle count", "Cycle Count"],
 };
@@ -58,7 +59,7 @@ export async function compileAll(options: CompileOptions, say: (line: string) =>
     });
     if (found.length === 0)
       throw new UsageError(
-        `${MANIFESTS} has no driver of Mesa's for AMD's, NVIDIA's or Intel's cards: install mesa-vulkan-drivers`,
+        `${MANIFESTS} has no driver of Mesa's for AMD's, NVIDIA's, Intel's or Apple's GPUs: install mesa-vulkan-drivers`,
       );
     const all: Row[] = [];
     for (const { card, library } of found) {

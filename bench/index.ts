@@ -28,7 +28,7 @@ const help = `Measures kernels on this machine's adapter.
   bun bench --decode        tokens per second in generation: --preset tiny --streams 1,8,64 --length 128 --tokens 128 --precision f16
   bun bench --memory        what a training step holds on the device, by kind; computes nothing, so any machine can tell:
                             --preset micromind-26m --batch 32 --length 512 --precision f16 --checkpointing
-  bun bench --compile [name ...]  what Mesa's compilers make of the kernels for AMD's, NVIDIA's and Intel's cards, without a card: registers, spills;
+  bun bench --compile [name ...]  what Mesa's compilers make of the kernels for AMD's, NVIDIA's, Intel's and Apple's GPUs, without one: registers, spills;
                             and the JavaScript of a step; needs a C compiler and Vulkan's headers: --preset micromind-26m
   bun bench --peers         the same training steps, attention and decoding by jax-js and TensorFlow.js, decoding
                             by onnxruntime-web too;

@@ -30,7 +30,7 @@ typedef struct {
   char *description;
 } Version;
 
-enum { RENDER_AND_PRIMARY = 5 };
+enum { RENDER_AND_PRIMARY = 5, PLATFORM_BUS = 2 };
 
 /* Of the card: its PCI identity, its kernel driver, and what that answers to a command; 0 or an error, negative. */
 static Identity identity(void);
@@ -61,6 +61,12 @@ static Device *device(void) {
   static Device device = {nodes, RENDER_AND_PRIMARY, 0, &place, &own};
   nodes[0] = nodes[2] = getenv("NODE");
   own = identity();
+#ifdef PLATFORM /* part of a chip, named by what it is compatible with */
+  static char *compatible[] = {PLATFORM, NULL}, **platform = compatible, name[512] = "gpu";
+  device.bus = PLATFORM_BUS;
+  device.place = (Place *)name;
+  device.identity = (Identity *)&platform;
+#endif
   return &device;
 }
 

@@ -28,7 +28,9 @@ export function describeAdapter(adapter: GPUAdapter): AdapterDescription {
     info?.description && !/^(Mesa|NVIDIA)? ?[\d.]/.test(info.description)
       ? info.description
       : info?.device || info?.architecture || "GPU";
-  const all = `${info?.vendor} ${info?.architecture} ${info?.device} ${info?.description}`;
+  // Dawn takes all of vendor "mesa" for software, also the driver of Apple's GPUs for Linux.
+  const kind = info?.vendor === "mesa" ? "" : info?.architecture;
+  const all = `${info?.vendor} ${kind} ${info?.device} ${info?.description}`;
   const software = /llvmpipe|swiftshader|lavapipe|software|warp/i.test(all) || info?.isFallbackAdapter === true;
   const backends: Record<string, string> = {
     2: "WebGPU",

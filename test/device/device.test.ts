@@ -64,6 +64,17 @@ describe("the adapter", () => {
     expect(() => refuseNull(adapter({ backendType: 1 }), provider)).toThrow("null adapter");
     refuseNull(adapter({ device: "llvmpipe", backendType: 6 }), provider);
   });
+  test("is software by its name, not by its driver's vendor", () => {
+    const software = (info: object) => describeAdapter({ info } as unknown as GPUAdapter).software;
+    const mesa = { vendor: "mesa", architecture: "software" };
+    expect(software({ ...mesa, device: "llvmpipe-llvm-15.0.6-256-bits", description: "llvmpipe: Mesa 25.0.7" })).toBe(
+      true,
+    );
+    expect(software({ ...mesa, device: "apple-m1-g13g-a0-", description: "Honeykrisp: Mesa 26.1.6" })).toBe(false);
+    expect(software({ vendor: "google", architecture: "swiftshader", device: "", description: "" })).toBe(true);
+    expect(software({ vendor: "microsoft", architecture: "warp", device: "", description: "" })).toBe(true);
+    expect(software({ vendor: "nvidia", architecture: "ampere", device: "", description: "" })).toBe(false);
+  });
   test("that computes wrongly fails the self-test", async () => {
     const wrong = await openGpu();
     wrong.launch = () => {}; // a driver that does nothing
