@@ -112,7 +112,7 @@ describe("matrix units", () => {
       features: new Set(configs ? [matrixFeature, ...features] : features),
     }) as unknown as GPUAdapter;
 
-  test("are used by subgroups of one size, on AMD's cards by those that a module asks for", () => {
+  test("are used by subgroups of one size, or of the one that a module asks for, but not on Intel's cards", () => {
     const features = ["subgroups", "shader-f16", matrixFeature];
     const of = (vendor: string, subgroupMinSize: number, subgroupMaxSize: number, ...more: string[]) => {
       const info = { vendor, subgroupMinSize, subgroupMaxSize, subgroupMatrixConfigs: [config(16, 16, 16)] };
@@ -123,6 +123,7 @@ describe("matrix units", () => {
     };
     expect(of("nvidia", 32, 32)).toEqual(["matrix", 32, false]);
     expect(of("nvidia", 32, 32, subgroupControlFeature)).toEqual(["matrix", 32, false]);
+    expect(of("nvidia", 32, 128, subgroupControlFeature)).toEqual(["matrix", 32, true]); // as Direct3D tells it
     expect(of("amd", 32, 64)).toEqual(["portable", 0, false]);
     expect(of("amd", 32, 64, subgroupControlFeature)).toEqual(["matrix", 32, true]);
     expect(of("amd", 64, 64, subgroupControlFeature)).toEqual(["matrix", 64, false]);
