@@ -89,8 +89,8 @@ export function targetOf(adapter: GPUAdapter, device: GPUDevice): Target {
   const subgroupControl = least < most && has(subgroupControlFeature);
   const known = has("subgroups") && (least === most || subgroupControl);
   const size = known ? Math.min(most, Math.max(least, USUAL_SUBGROUP)) : 0;
-  // Intel's units want subgroups of one of its sizes, and nothing tells which.
-  const unitsTakeIt = size > 0 && !(subgroupControl && vendor === "intel");
+  // Others' units want subgroups of one of their sizes, and nothing tells which.
+  const unitsTakeIt = size > 0 && (!subgroupControl || vendor === "amd" || vendor === "nvidia");
   const matrix = unitsTakeIt && has("shader-f16") && has(matrixFeature) ? matrixOf(adapter) : undefined;
   const adapterClass: AdapterClass = software ? "software" : matrix ? "matrix" : "portable";
   return {

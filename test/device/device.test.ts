@@ -112,7 +112,7 @@ describe("matrix units", () => {
       features: new Set(configs ? [matrixFeature, ...features] : features),
     }) as unknown as GPUAdapter;
 
-  test("are used by subgroups of one size, or of the one that a module asks for, but not on Intel's cards", () => {
+  test("are used by subgroups of one size, or on AMD's and NVIDIA's cards of the one that a module asks for", () => {
     const features = ["subgroups", "shader-f16", matrixFeature];
     const of = (vendor: string, subgroupMinSize: number, subgroupMaxSize: number, ...more: string[]) => {
       const info = { vendor, subgroupMinSize, subgroupMaxSize, subgroupMatrixConfigs: [config(16, 16, 16)] };
