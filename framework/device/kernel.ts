@@ -28,7 +28,7 @@ export interface Target {
   narrowSubgroup?: number;
   sharedBytes: number;
   f16: boolean;
-  /** Where WGSL reaches matrix units that multiply f16 and add in f32, and subgroups have one size. */
+  /** Where WGSL reaches matrix units that multiply f16 and add in f32, and the size of subgroups is known. */
   matrix?: MatrixShape;
 }
 
