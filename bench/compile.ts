@@ -44,60 +44,79 @@ export interface CompileOptions {
   words: readonly string[];
 }
 
+/** A card's rows, or why there are none: left out, or failed. */
+type Outcome = { rows: Row[] } | { leftOut: string } | { failed: string };
+
 /**
  * Compiles the kernels of training and generation by Mesa's compilers for cards that are not there: registers, what spills, and whether all
  * are accepted. Prints a table for each card.
- * @throws UsageError where there is no C compiler, no header of Vulkan's, or no driver of Mesa's
+ * @returns the rows of all cards, and the cards whose driver failed
+ * @throws UsageError where there is no C compiler, no header of Vulkan's, no npm package `webgpu`, no driver of Mesa's, or no such kernel
  */
-export async function compileAll(options: CompileOptions, say: (line: string) => void): Promise<Row[]> {
+export async function compileAll(
+  { preset, words }: CompileOptions,
+  say: (line: string) => void,
+): Promise<{ rows: Row[]; failed: string[] }> {
   const folder = mkdtempSync(join(tmpdir(), "micromind-compile-"));
+  const remove = () => rmSync(folder, { recursive: true, force: true });
+  const stop = () => {
+    remove();
+    process.exit(130);
+  };
+  process.once("SIGINT", stop);
   try {
-    const manifest = manifestIn(folder);
-    const found = cards.flatMap((card) => {
-      const library = driverOf(card.driver);
-      return library ? [{ card, library }] : [];
-    });
-    if (found.length === 0)
-      throw new UsageError(
-        `${MANIFESTS} has no driver of Mesa's for AMD's, NVIDIA's, Intel's or Apple's GPUs: install mesa-vulkan-drivers`,
-      );
+    prepare(folder);
     const all: Row[] = [];
-    for (const { card, library } of found) {
-      const instead = libraryInstead(card, folder);
-      if (instead instanceof UsageError) {
-        say(`${card.name}: left out (${instead.message})\n`);
-        continue;
+    const failed: string[] = [];
+    for (const card of cards) {
+      const outcome = await compileFor(card, folder, preset, say);
+      if ("leftOut" in outcome) say(`${card.name}: left out (${outcome.leftOut})\n`);
+      if ("failed" in outcome) {
+        say(`${card.name}: failed (${outcome.failed})\n`);
+        failed.push(card.name);
       }
-      const env = { ...instead, DRIVER: library, VK_ICD_FILENAMES: manifest, VK_DRIVER_FILES: manifest };
-      const rows = await compileFor(card, { ...env, NODE: CARD }, folder, options, say);
+      if (!("rows" in outcome)) continue;
+      const rows = outcome.rows.filter(({ name }) => words.length === 0 || words.some((word) => name.includes(word)));
+      printTable(rows, say);
       all.push(...rows.map(({ name, ...row }) => ({ name, card: card.name, ...row })));
     }
-    return all;
+    if (words.length && all.length === 0 && failed.length === 0)
+      throw new UsageError(`--compile: no kernel that was compiled is called ${words.join(" or ")}`);
+    return { rows: all, failed };
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    process.off("SIGINT", stop);
+    remove();
   }
 }
 
-/** Builds the driver in front; returns the path of the manifest by which Vulkan's loader finds it. */
-function manifestIn(folder: string): string {
-  const manifest = join(folder, "icd.json");
-  const ICD = { library_path: build("icd", folder), api_version: "1.3.0" };
-  writeFileSync(manifest, JSON.stringify({ file_format_version: "1.0.0", ICD }));
+/** Builds the driver in front, writes the manifest by which Vulkan's loader finds it, and the cards' file. All paths are the child's, in its folder. */
+function prepare(folder: string): void {
+  if (!Bun.which("cc")) throw new UsageError("--compile needs a C compiler (Debian: apt install gcc libc6-dev)");
+  try {
+    Bun.resolveSync("webgpu", import.meta.dirname);
+  } catch {
+    throw new UsageError("--compile needs the npm package webgpu (bun install)");
+  }
+  if (!cards.some(({ driver }) => driverOf(driver)))
+    throw new UsageError(
+      `${MANIFESTS} has no driver of Mesa's for AMD's, NVIDIA's, Intel's or Apple's GPUs: install mesa-vulkan-drivers`,
+    );
+  build("icd", folder);
+  const ICD = { library_path: "./icd.so", api_version: "1.3.0" };
+  writeFileSync(join(folder, "icd.json"), JSON.stringify({ file_format_version: "1.0.0", ICD }));
   writeFileSync(join(folder, CARD), "");
   truncateSync(join(folder, CARD), 2 ** 36); // little of it is used
-  return manifest;
 }
 
 const needed: Record<string, string> = { icd: "libvulkan-dev", intel: "libdrm-dev" };
 
-/** Builds one of `compilers/`, or finds it built. */
-function build(name: string, folder: string): string {
+/** Builds one of `compilers/`, where it is not built yet. */
+function build(name: string, folder: string): void {
   const library = join(folder, `${name}.so`);
-  if (existsSync(library)) return library;
-  if (!Bun.which("cc")) throw new UsageError("--compile needs a C compiler (Debian: apt install gcc libc6-dev)");
+  if (existsSync(library)) return;
   const source = join(import.meta.dirname, "compilers", `${name}.c`);
   const { exitCode, stderr } = Bun.spawnSync(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"]);
-  if (exitCode === 0) return library;
+  if (exitCode === 0) return;
   const text = stderr.toString();
   throw new UsageError(
     /No such file/.test(text) ? `--compile needs headers (Debian: apt install ${needed[name]})` : text,
@@ -110,29 +129,29 @@ function driverOf(driver: string): string | undefined {
   return file && JSON.parse(readFileSync(join(MANIFESTS, file), "utf8")).ICD.library_path;
 }
 
-/** What takes libdrm's place for the card, as the environment says it. AMD's driver knows by itself of cards that are not there. */
-function libraryInstead({ driver }: Card, folder: string): Record<string, string> | UsageError {
+async function compileFor(
+  { name, driver, env: card }: Card,
+  folder: string,
+  preset: string,
+  say: (line: string) => void,
+): Promise<Outcome> {
+  const library = driverOf(driver);
+  if (!library) return { leftOut: `${MANIFESTS} has no driver ${driver}` };
+  // AMD's driver knows by itself of cards that are not there; elsewhere something takes libdrm's place.
+  const instead = driver === "radeon" ? {} : { LD_PRELOAD: `./${driver}.so` };
   try {
-    return driver === "radeon" ? {} : { LD_PRELOAD: build(driver, folder) };
+    if (driver !== "radeon") build(driver, folder);
   } catch (error) {
-    if (error instanceof UsageError) return error;
+    if (error instanceof UsageError) return { leftOut: error.message };
     throw error;
   }
-}
-
-async function compileFor(
-  { name, env: card }: Card,
-  env: Record<string, string>,
-  folder: string,
-  { preset, words }: CompileOptions,
-  say: (line: string) => void,
-): Promise<Row[]> {
+  const paths = { DRIVER: library, VK_ICD_FILENAMES: "./icd.json", VK_DRIVER_FILES: "./icd.json", NODE: CARD };
   const own = { MESA_SHADER_CACHE_DISABLE: "1", NVK_I_WANT_A_BROKEN_VULKAN_DRIVER: "1" };
   const child = Bun.spawn(
     [process.execPath, join(import.meta.dirname, "compilers", "child.ts"), preset, "f32", "f16"],
     {
       cwd: folder,
-      env: { ...process.env, ...own, ...env, ...card },
+      env: { ...process.env, ...own, ...paths, ...instead, ...card },
       stdout: "pipe",
       stderr: "pipe",
     },
@@ -140,18 +159,13 @@ async function compileFor(
   const [output, errors] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
   const code = await child.exited;
   const spoken = errors.split("\n").filter((line) => line && !line.startsWith("@"));
-  if (code === NO_CARD) say(`${name}: left out (${spoken.join("; ")})\n`);
-  else if (code !== 0) throw new Error(`${name}: ${spoken.join("\n")}`);
-  if (code !== 0) return [];
+  if (code === NO_CARD) return { leftOut: spoken.join("; ") };
+  if (code !== 0) return { failed: [child.signalCode ?? `exit code ${code}`, ...spoken].join("; ") };
   const rows = parse(errors);
   say(`${name}: ${output.trim()}`);
   const spilling = rows.filter(({ spilled }) => Number(spilled) > 0).length;
   say(`${rows.length} pipelines compiled, ${spilling} of them spill registers to memory\n`);
-  printTable(
-    rows.filter((row) => words.length === 0 || words.some((word) => row.name.includes(word))),
-    say,
-  );
-  return rows;
+  return { rows };
 }
 
 /** Rows out of what child and driver say: a label's line, then one of statistics. */

@@ -82,9 +82,9 @@ if (options.peers) {
   process.exit(0);
 }
 if (args.compile) {
-  const rows = await compileAll({ preset: stepOptions.preset, words: options.words }, say).catch(stop);
-  console.log(JSON.stringify({ preset: stepOptions.preset, rows }));
-  process.exit(0);
+  const { rows, failed } = await compileAll({ preset: stepOptions.preset, words: options.words }, say).catch(stop);
+  console.log(JSON.stringify({ preset: stepOptions.preset, rows, failed }));
+  process.exit(failed.length ? 1 : 0);
 }
 if (args.memory) {
   const plan = await planMemory(dryGpu(), stepOptions);

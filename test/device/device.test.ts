@@ -89,10 +89,18 @@ describe("the adapter", () => {
     own.target = { ...own.target, class: "matrix", matrix: { m: 16, n: 16, k: 16 } };
     await halfTest(own, (line) => said.push(line));
     expect([said, own.target.f16, own.target.class]).toEqual([[], true, "matrix"]);
+    const { launch } = own;
     own.launch = () => {};
     await halfTest(own, (line) => said.push(line));
     expect(said[0]).toMatch(/computes wrongly in half precision \(element 0 of the test is NaN, expected -?\d/);
     expect([own.target.f16, own.target.matrix, own.target.class]).toEqual([false, undefined, "portable"]);
+
+    own.launch = ((spec: Kernel, views: Record<string, View>) =>
+      launch.call(own, { ...spec, wgsl: () => "what?" }, views, {})) as typeof launch;
+    own.target = { ...own.target, f16: true };
+    await halfTest(own, (line) => said.push(line));
+    expect([said.length, own.target.f16]).toEqual([2, false]);
+    expect(said[1]).toContain("halfTest");
     own.close();
   });
   test("of an unknown provider is refused by name", async () => {
@@ -145,6 +153,8 @@ describe("matrix units", () => {
   });
 
   const half = ["shader-f16"];
+  const other = adapterOf("another GPU", [config(8, 8, 8)]);
+  const stranger = { ...other, info: { ...other.info, vendor: "another" } } as unknown as GPUAdapter;
   const both = (adapter: GPUAdapter) => [adapter, adapter] as const;
   test("want sizes of subgroups that the adapter takes, which trying tells", async () => {
     const trying = async (...taken: number[]) => {
@@ -153,11 +163,13 @@ describe("matrix units", () => {
         const size = Number(/@subgroup_size\((\d+)\)/.exec(compute.module.code)?.[1]);
         if (!taken.includes(size)) error = { message: "not in the allowed range" };
       };
+      const scopes: (object | null)[] = [];
       const device = {
         pushErrorScope: () => {
           error = null;
+          scopes.push(null);
         },
-        popErrorScope: async () => error,
+        popErrorScope: async () => (scopes.pop() === null && scopes.length === deep ? error : null),
         createShaderModule: ({ code }: { code: string }) => ({ code }),
         createComputePipeline,
       } as unknown as GPUDevice;
@@ -166,10 +178,13 @@ describe("matrix units", () => {
       const { class: kind, subgroupSize, narrowSubgroup } = await trySubgroups({ device, target });
       return [kind, subgroupSize, narrowSubgroup];
     };
+    let deep = 0; // errors are the outer scope's (validation), then the inner one's (internal)
     expect(await trying(8, 16, 32)).toEqual(["matrix", 32, 8]);
     expect(await trying(16, 32)).toEqual(["matrix", 32, 16]);
     expect(await trying(8, 16)).toEqual(["portable", 0, 8]);
     expect(await trying()).toEqual(["portable", 0, undefined]);
+    deep = 1;
+    expect(await trying(16)).toEqual(["portable", 0, 16]);
   });
 
   test("and kernels of many registers are asked of the driver in the sizes that suit them", () => {
@@ -195,6 +210,8 @@ describe("matrix units", () => {
   });
 
   for (const [what, first, second, chosen] of [
+    ["of another maker's card leave bun-webgpu", adapterOf("some GPU"), stranger, "bun-webgpu"],
+    ["of a CPU leave bun-webgpu", adapterOf("some GPU"), adapterOf("llvmpipe", [config(8, 8, 8)]), "bun-webgpu"],
     ["of a GPU bring Dawn for N-API", adapterOf("some GPU"), adapterOf("some GPU", [config(8, 8, 8)]), "dawn"],
     ["that are absent leave bun-webgpu", adapterOf("some GPU"), adapterOf("some GPU"), "bun-webgpu"],
     [
