@@ -87,11 +87,14 @@ const MAX_GROUPS = 32768; // along one dimension; what is more goes to the next
 const broadcasts = { variant: [BROADCAST], rows: [16, 32, 8, 4, 2, 1], lanes: [8, 4, 16, 32, 64, 128] };
 /** `shuffle`: the workgroup is one subgroup, which joins its sums by shuffles. */
 const dots = { variant: [DOT], rows: [1, 2, 4, 8], lanes: [64, 32, 16, 8], shuffle: [0, 1] };
-/** See `tiledMatmul`. `rows` × `columns` of a lane in a tile; `ahead`: the next slice is fetched while one is multiplied; `split`: of k. */
+/**
+ * See `tiledMatmul`. `rows` × `columns` of a lane in a tile; `ahead`: the next slice is fetched while one is multiplied; `split`: of k;
+ * `halves`: slices are f16, where both operands are.
+ */
 const tiles = {
   variant: [TILES],
   ...{ tileRows: [128, 64, 32], tileColumns: [128, 64, 32], rows: [8, 4], columns: [8, 4] },
-  ...{ step: [16, 8, 32], ahead: [1, 0], split: [1, 2, 4, 8, 16] },
+  ...{ step: [16, 8, 32], ahead: [1, 0], split: [1, 2, 4, 8, 16], halves: [0, 1] },
 };
 
 /** See `matrixMatmul`. */
@@ -104,7 +107,7 @@ const matrices = {
 /** CPUs lose with tiles of any kind (10 GFLOP/s for 60): one is enough, for those without subgroups. */
 const cpuTile = {
   ...{ variant: TILES, tileRows: 64, tileColumns: 64, rows: 8, columns: 4 },
-  ...{ step: 16, ahead: 0, split: 1 },
+  ...{ step: 16, ahead: 0, split: 1, halves: 0 },
 };
 
 function valid(shape: MatmulShape, tuning: MatmulTuning, target: Target): boolean {
@@ -141,7 +144,7 @@ function pick(shape: MatmulShape, target: Target, rounded?: Uniforms): MatmulTun
   const unit = few ? 0 : targetUnit(target);
   const units = matrixTiles.map((tile) => ({ variant: MATRIX, ...tile, unit, split: 1 }));
   const fitting = units.filter((tuning) => validMatrix(shape, tuning, target));
-  return pickTile(shape, fitting.length ? fitting : tilesFor(shape, target), target, rounded);
+  return pickTile(shape, fitting.length ? fitting : tilesFor(target), target, rounded);
 }
 
 const FILL = 128; // workgroups that keep a large GPU busy
@@ -174,13 +177,11 @@ const largeTile = { tileRows: 128, tileColumns: 128, rows: 8, columns: 8 };
 const mediumTile = { tileRows: 64, tileColumns: 64, rows: 8, columns: 4 };
 const smallTile = { tileRows: 32, tileColumns: 32, rows: 4, columns: 4 };
 
-/** The largest first. Few registers take no 64 sums a lane; with f16, which is unpacked as it is multiplied, 16 went best on Intel's. */
-function tilesFor({ a, b }: MatmulShape, { narrowSubgroup }: Target): MatmulTuning[] {
-  const halves = a === "f16" && b === "f16";
-  const narrowTile = halves ? { ...mediumTile, rows: 4 } : mediumTile;
-  const all = narrowSubgroup ? [narrowTile, smallTile] : [largeTile, mediumTile, smallTile];
-  return all.map((tile) => ({ variant: TILES, ...tile, step: 16, ahead: 1 }));
-}
+/** The largest first; where registers are few not the one of 64 sums a lane. */
+const tilesFor = ({ narrowSubgroup }: Target): MatmulTuning[] =>
+  (narrowSubgroup ? [mediumTile, smallTile] : [largeTile, mediumTile, smallTile]).map((tile) => ({
+    ...{ variant: TILES, ...tile, step: 16, ahead: 1, halves: 0 },
+  }));
 
 function workgroups(_: MatmulShape, tuning: MatmulTuning, { m, n, batch }: Uniforms): Workgroups {
   const { variant, rows, lanes, tileRows, tileColumns, split } = tuning;

@@ -5,8 +5,11 @@ import { bounds, range, store, strips } from "./matmulParts.ts";
 const WARP = { down: 4, across: 8 }; // lanes that stand together: their loads of A and B are 4 and 8 neighbouring vectors
 const MOST_LANES = 256;
 
-/** Slices are f16 where both operands are: half the shared memory and half its traffic. Sums are f32. */
-const sliceType = ({ a, b }: MatmulShape) => (a === "f16" && b === "f16" ? "f16" : "f32");
+/**
+ * f16 slices take half the shared memory and half its traffic, but every element is converted each time that it is loaded, where one of f32 is
+ * converted once. Sums are f32.
+ */
+const sliceType = ({ halves }: MatmulTuning) => (halves ? "f16" : "f32");
 
 function lanesOf({ tileRows, tileColumns, rows, columns }: MatmulTuning) {
   const [down, across] = [tileRows / rows, tileColumns / columns];
@@ -15,11 +18,12 @@ function lanesOf({ tileRows, tileColumns, rows, columns }: MatmulTuning) {
 
 /** Whether lanes fill whole warps and the slices fit into shared memory. */
 export function validTiles(shape: MatmulShape, tuning: MatmulTuning, target: Target): boolean {
-  const { tileRows, tileColumns, step, ahead } = tuning;
+  const { tileRows, tileColumns, step, ahead, halves } = tuning;
   const { down, across, lanes } = lanesOf(tuning);
-  const bytes = (tileRows + tileColumns) * step * (sliceType(shape) === "f16" ? 2 : 4) * (ahead + 1);
+  const bytes = (tileRows + tileColumns) * step * (halves ? 2 : 4) * (ahead + 1);
   const whole = down % WARP.down === 0 && across % WARP.across === 0;
-  return whole && lanes <= MOST_LANES && bytes <= target.sharedBytes;
+  const possible = !halves || (shape.a === "f16" && shape.b === "f16");
+  return possible && whole && lanes <= MOST_LANES && bytes <= target.sharedBytes;
 }
 
 /**
@@ -32,8 +36,8 @@ export function validTiles(shape: MatmulShape, tuning: MatmulTuning, target: Tar
 export function tiledMatmul(shape: MatmulShape, tuning: MatmulTuning): string {
   const { tileRows, tileColumns, rows, columns, step, ahead, split } = tuning;
   const { down, across, lanes } = lanesOf(tuning);
-  const type = sliceType(shape);
-  const [a, b] = [sliceOf(shape, "A", tileRows, step), sliceOf(shape, "B", tileColumns, step)];
+  const type = sliceType(tuning);
+  const [a, b] = [sliceOf(shape, "A", tileRows, tuning), sliceOf(shape, "B", tileColumns, tuning)];
   const [tall, wide] = [range(rows / 4), range(columns / 4)];
   const each = range(rows).flatMap((r) => wide.map((h) => ({ r, h, sum: `sum${r}_${h}` })));
   const passes = passesOf(lanes, a, b);
@@ -93,10 +97,11 @@ type Slice = ReturnType<typeof sliceOf>;
  * same lines meet other banks. The place of a step in its block is an index of its own, known when the kernel is compiled: indices that are
  * not are checked against the array's length, one by one, and a load of each step would compute its address anew. What lies at `end` or behind becomes zero only as it is placed: nobody waits for a load before that.
  */
-function sliceOf(shape: MatmulShape, name: "A" | "B", lines: number, step: number) {
+function sliceOf(shape: MatmulShape, name: "A" | "B", lines: number, tuning: MatmulTuning) {
+  const { step } = tuning;
   const alongK = name === "A" ? shape.layout !== "TN" : shape.layout === "NT";
   const [quads, steps] = [lines / 4, step / 4];
-  const type = sliceType(shape);
+  const type = sliceType(tuning);
   const four = (vector: (i: number) => string) => `mat4x4<${type}>(${range(4).map(vector).join(", ")})`;
   const along = (i: number) => `strip${name}(start + min(line + ${i}u, size - 1u) * k, step, k)`;
   const across = (i: number) => `strip${name}(start + (step + ${i}u) * size, line, size)`;

@@ -70,17 +70,23 @@ for (const [i, tuning] of tilePoints.entries()) {
   });
 }
 
-test.skipIf(!target.f16)("tiles of f16 are summed in f32, also where k is split", async () => {
-  const halves = { a: "f16", b: "f16" } as const;
-  const tile = { variant: 1, tileRows: 32, tileColumns: 32, rows: 4, columns: 4, step: 8 };
-  const [whole, parts] = [
-    { ...tile, ahead: 1, split: 1 },
-    { ...tile, ahead: 0, split: 4 },
-  ];
-  expect(await errorOf(matmul, call("NT", 36, 72, 260, halves), whole)).toBeLessThan(1e-4);
-  expect(await errorOf(matmul, call("TN", 36, 72, 260, halves), parts)).toBeLessThan(1e-4);
-  expect(await errorOf(matmul, call("NN", 35, 70, 33, { ...halves, c: "f16" }), whole)).toBeLessThan(1e-3);
-});
+for (const halves of [0, 1])
+  test.skipIf(!target.f16)(
+    `tiles of f16, slices of ${halves ? "f16" : "f32"}, are summed in f32, also where k is split`,
+    async () => {
+      const types = { a: "f16", b: "f16" } as const;
+      const tile = { variant: 1, tileRows: 32, tileColumns: 32, rows: 4, columns: 4, step: 8, halves };
+      const [whole, parts] = [
+        { ...tile, ahead: 1, split: 1 },
+        { ...tile, ahead: 0, split: 4 },
+      ];
+      expect(await errorOf(matmul, call("NT", 36, 72, 260, types), whole)).toBeLessThan(1e-4);
+      expect(await errorOf(matmul, call("TN", 36, 72, 260, types), parts)).toBeLessThan(1e-4);
+      expect(await errorOf(matmul, call("NN", 35, 70, 33, { ...types, c: "f16" }), whole)).toBeLessThan(1e-3);
+      const possible = (spec: MatmulCall) => matmul.valid?.(matmulLaunch(spec).shape, whole, portable);
+      expect([possible(call("NT", 36, 72, 260, types)), possible(call("NT", 36, 72, 260))]).toEqual([true, !halves]);
+    },
+  );
 
 test("a portable GPU gets large tiles for large products, smaller ones or a split k where those would not fill it", () => {
   const picked = (layout: MatmulCall["layout"], m: number, n: number, k: number, from = portable) => {

@@ -86,7 +86,7 @@ test("a lane keeps fewer sums where registers are few", () => {
   const intel = { ...portable, narrowSubgroup: 8 };
   expect(pick(call("NT", 4096, 4096, 512), portable)).toMatchObject({ variant: 1, tileRows: 128, rows: 8, columns: 8 });
   expect(pick(call("NT", 4096, 4096, 512), intel)).toMatchObject({ variant: 1, tileRows: 64, rows: 8, columns: 4 });
-  expect(pick(call("NT", 4096, 4096, 512, halves), intel)).toMatchObject({ variant: 1, rows: 4, columns: 4 });
+  expect(pick(call("NT", 4096, 4096, 512, halves), intel)).toMatchObject({ rows: 8, columns: 4, halves: 0 });
 });
 
 test("a weight's gradient of few tiles shares its long k among workgroups", () => {
