@@ -25,7 +25,10 @@ const cards: Card[] = [
 
 const NO_CARD = 3; // a child's exit code: the driver does not take the card
 
-/** What the compilers call it, by what it is called here. Apple's registers are of 16 bits, the others' of 32. Cycles are their own estimates, of no use across compilers. */
+/**
+ * What the compilers call it, by what it is called here. Apple's registers are of 16 bits, the others' of 32. Cycles are their own estimates,
+ * of no use across compilers.
+ */
 const columns: Record<string, string[]> = {
   lanes: ["Subgroup size"],
   registers: ["VGPRs", "Number of GPRs", "Max live registers", "GPRs"],
@@ -89,7 +92,10 @@ export async function compileAll(
   }
 }
 
-/** Builds the driver in front, writes the manifest by which Vulkan's loader finds it, and the cards' file. All paths are the child's, in its folder. */
+/**
+ * Builds the driver in front, writes the manifest by which Vulkan's loader finds it, and the cards' file. All paths are the child's, in its
+ * folder.
+ */
 function prepare(folder: string): void {
   if (!Bun.which("cc")) throw new UsageError("--compile needs a C compiler (Debian: apt install gcc libc6-dev)");
   try {

@@ -21,7 +21,7 @@ export const adamw = kernel<Record<never, never>, AdamwTuning>({
   ...itemSpace,
   tuning: itemSpace.tuning.map((family) => ({ wide: [1, 0], ...family })),
   pick: (shape, target) => ({ wide: 1, ...itemSpace.pick(shape, target) }),
-  workgroups: (_, tuning, { n }) => itemWorkgroups(Math.ceil(n / (tuning.wide ? 4 : 1)), tuning),
+  workgroups: (_, tuning, { n }) => itemWorkgroups(n / (tuning.wide ? 4 : 1), tuning),
   cost: (_, { n }) => ({ flops: 14 * n, bytes: 28 * n }),
   wgsl: (_, tuning) => {
     const { wide } = tuning;

@@ -63,7 +63,7 @@ export interface MatmulShape {
   wideA: boolean;
   wideB: boolean;
   wideC: boolean;
-  /** Whether they start at multiples of eight. */
+  /** Whether they start at multiples of eight, and are of f16. */
   eightA: boolean;
   eightB: boolean;
   /** Whether k is no multiple of four: the last step is then filled up with zeros. */
@@ -178,10 +178,10 @@ const mediumTile = { tileRows: 64, tileColumns: 64, rows: 8, columns: 4 };
 const smallTile = { tileRows: 32, tileColumns: 32, rows: 4, columns: 4 };
 
 /** The largest first; where registers are few not the one of 64 sums a lane. */
-const tilesFor = ({ narrowSubgroup }: Target): MatmulTuning[] =>
-  (narrowSubgroup ? [mediumTile, smallTile] : [largeTile, mediumTile, smallTile]).map((tile) => ({
-    ...{ variant: TILES, ...tile, step: 16, ahead: 1, halves: 0 },
-  }));
+function tilesFor({ narrowSubgroup }: Target): MatmulTuning[] {
+  const tiles = narrowSubgroup ? [mediumTile, smallTile] : [largeTile, mediumTile, smallTile];
+  return tiles.map((tile) => ({ variant: TILES, ...tile, step: 16, ahead: 1, halves: 0 }));
+}
 
 function workgroups(_: MatmulShape, tuning: MatmulTuning, { m, n, batch }: Uniforms): Workgroups {
   const { variant, rows, lanes, tileRows, tileColumns, split } = tuning;
@@ -282,8 +282,8 @@ export function matmulLaunch(call: MatmulCall): { kernel: typeof matmul; shape: 
     few: [1, 2, 4, 8, 16].find((rows) => m <= rows) ?? 0,
     wideA: lineA % 4 === 0 && strideA % 4 === 0,
     wideB: lineB % 4 === 0 && strideB % 4 === 0,
-    eightA: lineA % 8 === 0 && strideA % 8 === 0,
-    eightB: lineB % 8 === 0 && strideB % 8 === 0,
+    eightA: a === "f16" && lineA % 8 === 0 && strideA % 8 === 0,
+    eightB: b === "f16" && lineB % 8 === 0 && strideB % 8 === 0,
     wideC: n % 4 === 0 && strideC % 4 === 0,
     tail: grouped !== "segments" && k % 4 !== 0,
   };

@@ -9,7 +9,7 @@ import {
 } from "./adapter.ts";
 import { DeviceError } from "./errors.ts";
 import { Gpu } from "./gpu.ts";
-import { kernel, type Target } from "./kernel.ts";
+import { type Kernel, kernel, type Target } from "./kernel.ts";
 import { loadProvider, type Provider } from "./provider.ts";
 import { Winners } from "./winners.ts";
 
@@ -83,8 +83,12 @@ export async function trySubgroups({ device, target }: Pick<Gpu, "device" | "tar
   while (narrow && !(await takes(narrow))) narrow = narrow < 32 ? 2 * narrow : 0;
   const found = narrow ? { ...rest, narrowSubgroup: narrow } : rest;
   if (await takes(target.subgroupSize)) return found;
-  const { subgroupControl, matrix, ...without } = found;
-  return { ...without, subgroupSize: 0, class: matrix ? "portable" : target.class };
+  const { subgroupControl, ...without } = withoutUnits(found);
+  return { ...without, subgroupSize: 0 };
+}
+
+function withoutUnits({ matrix, ...target }: Target): Target {
+  return { ...target, class: target.class === "matrix" ? "portable" : target.class };
 }
 
 function usesWinners(): boolean {
@@ -131,17 +135,22 @@ const probe = kernel({
     fn main(@builtin(local_invocation_index) i: u32) { y[i] = x[i] * 3.0 + f32(i); }`,
 });
 
+/** What a kernel makes of `x`, in a `y` as large that holds `blank` before: the pool may hand out memory that holds the right answer of an earlier test. */
+async function answer(gpu: Gpu, spec: Kernel, x: ArrayBufferView, blank: ArrayBufferView): Promise<ArrayBuffer> {
+  const bytes = x.byteLength;
+  const views = { x: { block: gpu.alloc(bytes), offset: 0, bytes }, y: { block: gpu.alloc(bytes), offset: 0, bytes } };
+  gpu.write(views.x, x);
+  gpu.write(views.y, blank);
+  gpu.launch(spec, views, {});
+  return gpu.read(views.y).finally(() => {
+    for (const { block } of Object.values(views)) gpu.release(block);
+  });
+}
+
 /** @throws DeviceError where the adapter's answer is not the right one */
 export async function selfTest(gpu: Gpu): Promise<void> {
-  const x = gpu.alloc(256);
-  const y = gpu.alloc(256);
   const input = Float32Array.from({ length: 64 }, (_, i) => i / 8 - 2);
-  gpu.write({ block: x, offset: 0, bytes: 256 }, input);
-  gpu.write({ block: y, offset: 0, bytes: 256 }, new Float32Array(64).fill(-1));
-  gpu.launch(probe, { x: { block: x, offset: 0, bytes: 256 }, y: { block: y, offset: 0, bytes: 256 } }, {});
-  const output = new Float32Array(await gpu.read({ block: y, offset: 0, bytes: 256 }));
-  gpu.release(x);
-  gpu.release(y);
+  const output = new Float32Array(await answer(gpu, probe, input, new Float32Array(64).fill(-1)));
   const wrong = output.findIndex((value, i) => value !== input[i] * 3 + i);
   if (wrong < 0) return;
   const { name } = gpu;
@@ -169,30 +178,22 @@ const halfProbe = kernel({
 
 /** Half precision is left out, with a line that says so, where it does not compute what it should. */
 export async function halfTest(gpu: Gpu, say: (line: string) => void = console.error): Promise<void> {
-  const [x, y] = [gpu.alloc(512), gpu.alloc(512)];
   const input = Float16Array.from({ length: 256 }, (_, i) => i / 8 - 16);
   const expected = Float16Array.from({ length: 256 }, (_, i) => {
     const source = 4 * (63 - (i >> 2)) + [3, 2, 0, 1][i & 3];
     const value = input[source] * 3 + (source >> 2);
     return (i & 3) === 3 ? Math.max(value, 0.5) : value;
   });
-  gpu.write({ block: x, offset: 0, bytes: 512 }, new Uint16Array(input.buffer));
-  gpu.write({ block: y, offset: 0, bytes: 512 }, new Uint16Array(256).fill(0xffff));
-  gpu.launch(halfProbe, { x: { block: x, offset: 0, bytes: 512 }, y: { block: y, offset: 0, bytes: 512 } }, {});
-  const read = gpu.read({ block: y, offset: 0, bytes: 512 });
-  const output = await read.then((bytes) => new Float16Array(bytes)).catch(String); // a compiler's refusal arrives here
-  gpu.release(x);
-  gpu.release(y);
-  const wrong = typeof output === "string" ? 0 : output.findIndex((value, i) => value !== expected[i]);
-  if (wrong < 0) return;
-  const { matrix, ...target } = gpu.target;
-  gpu.target = { ...target, f16: false, class: matrix ? "portable" : target.class };
-  const detail =
-    typeof output === "string"
-      ? output
-      : `element ${wrong} of the test is ${output[wrong]}, expected ${expected[wrong]}`;
+  const blank = new Uint16Array(256).fill(0xffff);
+  const trouble = await answer(gpu, halfProbe, new Uint16Array(input.buffer), blank).then((bytes) => {
+    const output = new Float16Array(bytes);
+    const wrong = output.findIndex((value, i) => value !== expected[i]);
+    return wrong < 0 ? "" : `element ${wrong} of the test is ${output[wrong]}, expected ${expected[wrong]}`;
+  }, String); // a compiler's refusal arrives here
+  if (!trouble) return;
+  gpu.target = { ...withoutUnits(gpu.target), f16: false };
   say(
-    `${gpu.name}: the driver computes wrongly in half precision (${detail}); it is left out. A newer driver may do better`,
+    `${gpu.name}: the driver computes wrongly in half precision (${trouble}); it is left out. A newer driver may do better`,
   );
 }
 

@@ -92,7 +92,7 @@ const rowsOf = (headDim: number): number => (headDim <= 128 ? 32 : 16);
 
 /**
  * Rows that pass by at a time, at most, where what a subgroup keeps is to fit into its registers, as Mesa compiles it for NVIDIA's Hopper
- * and for AMD's RDNA 3, whose units hold operands twice.
+ * and for AMD's RDNA 3, whose units hold operands twice (its subgroups are of the size that is asked for; the same suits whoever else asks).
  */
 function mostPassing({ slices, weights }: Uses, headDim: number, { subgroupControl }: Target): number {
   const more = slices + weights - 2;

@@ -6,8 +6,8 @@ const WARP = { down: 4, across: 8 }; // lanes that stand together: their loads o
 const MOST_LANES = 256;
 
 /**
- * f16 slices take half the shared memory and half its traffic, but every element is converted each time that it is loaded, where one of f32 is
- * converted once. Sums are f32.
+ * f16 slices take half the shared memory and half its traffic, but every element is converted each time that it is loaded, where one of
+ * f32 is converted once. Sums are f32.
  */
 const sliceType = ({ halves }: MatmulTuning) => (halves ? "f16" : "f32");
 
@@ -95,7 +95,8 @@ type Slice = ReturnType<typeof sliceOf>;
  * A slice holds a vector of four lines (rows of A, columns of B) for each step. It is filled in blocks of four lines by four steps, which
  * stand so that neighbouring lanes read on in memory; lines are turned by the block's step, so that lanes that write other steps of the
  * same lines meet other banks. The place of a step in its block is an index of its own, known when the kernel is compiled: indices that are
- * not are checked against the array's length, one by one, and a load of each step would compute its address anew. What lies at `end` or behind becomes zero only as it is placed: nobody waits for a load before that.
+ * not are checked against the array's length, one by one, and a load of each step would compute its address anew. What lies at `end` or
+ * behind becomes zero only as it is placed: nobody waits for a load before that.
  */
 function sliceOf(shape: MatmulShape, name: "A" | "B", lines: number, tuning: MatmulTuning) {
   const { step } = tuning;
