@@ -24,6 +24,7 @@ export const sumRows = kernel<SumRowsShape, SumRowsTuning>({
   uniforms: { start: "u32", rows: "u32", columns: "u32" },
   sizes: ["rows", "columns"],
   tuning: { columns: [16, 8, 32], lanes: [16, 1, 8] },
+  valid: (_, { columns, lanes }) => columns * lanes <= 256, // WebGPU promises no more
   pick: (_, target: Target) => (target.class === "software" ? { columns: 8, lanes: 1 } : { columns: 16, lanes: 16 }),
   workgroups: (_, { columns: own }, { columns }) => [Math.ceil(columns / own)],
   cost: (_, { rows, columns }) => ({ flops: rows * columns, bytes: 4 * rows * columns }),

@@ -115,6 +115,8 @@ export class PlanCache {
     const source = moduleSource(kernel, shape, tuning, this.source.target);
     let pipeline = this.pipelines.get(source);
     if (!pipeline) {
+      if (source.startsWith("enable f16;") && !this.source.target.f16)
+        throw new ShaderError(`${kernel.name}: ${this.source.name} has no f16; stay with f32`);
       if (this.debug >= 2) console.error(`--- ${kernel.name} ${describeShape(shape)}\n${source}`);
       pipeline = this.pipeline(kernel, shape, source, layout);
       this.pipelines.set(source, pipeline);

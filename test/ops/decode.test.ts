@@ -75,7 +75,7 @@ describe.skipIf(target.class !== "software" || !target.subgroups)(
       const cache = cacheOf(1, 5, 1, 16, [0]);
       const options = { heads: 2, kvHeads: 1, table: input([5, 8, 2], 6) };
       expect(decodeHeads(input([1, 1, 64]), { ...options, table: undefined }, cache)).toBeUndefined();
-      expect(decodeHeads(input([1, 1, 64]).cast("f16"), options, cache)).toBeUndefined();
+      if (target.f16) expect(decodeHeads(input([1, 1, 64]).cast("f16"), options, cache)).toBeUndefined();
       expect(decodeHeads(input([1, 1, 48]), options, cacheOf(1, 5, 1, 12, [0]))).toBeUndefined();
     });
   },
@@ -88,7 +88,8 @@ test("what does not fit the cache is named", () => {
     "decodeAttention: q is [2, 2, 2, 4], expected [B, 1, H, D] with the cache's B and D and a multiple of its heads (k is [2, 5, 2, 4])",
   );
   expect(() => decodeAttention(of(2, 1, 3, 4), cache)).toThrow("decodeAttention: q is [2, 1, 3, 4]");
-  expect(() => decodeAttention(of(2, 1, 2, 4).cast("f16"), cache)).toThrow("decodeAttention: q is f16, expected f32");
+  if (target.f16)
+    expect(() => decodeAttention(of(2, 1, 2, 4).cast("f16"), cache)).toThrow("decodeAttention: q is f16, expected f32");
   expect(() => appendToCache(of(3, 1, 2, 4), of(3, 1, 2, 4), cache)).toThrow(
     "cache: k is [3, 1, 2, 4], the cache [2, 5, 2, 4]",
   );

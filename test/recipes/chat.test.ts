@@ -47,7 +47,7 @@ test(
       run,
       "--context",
       "512",
-      ...["--tools", "tools.json", "--precision", "f16"],
+      ...["--tools", "tools.json", "--precision", (await init()).target.f16 ? "f16" : "f32"],
     );
     expect(text).not.toContain("error");
     expect(text).not.toContain("\x1b");
