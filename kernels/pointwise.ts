@@ -147,6 +147,18 @@ const library: Record<string, string> = {
       if ((bitcast<u32>(y) & 0x7fffffffu) > 0x7f800000u) { return y; }
       return max(x, y);
     }`,
+  // WGSL promises 2^-11 of sin and cos, and that within ±π only: by quarter turns (taken away in three parts) and Cephes' polynomials (Moshier).
+  quarterWave: `
+    fn quarterWave(x: f32, ahead: i32) -> f32 {
+      let turns = round(x * 0.6366197723675814);
+      let r = x - turns * 1.5703125 - turns * 4.83751297e-4 - turns * 7.5497899549e-8;
+      let r2 = r * r;
+      let quarter = (i32(turns) + ahead) & 3;
+      let sine = r + r * r2 * (-0.16666654611 + r2 * (8.3321608736e-3 - r2 * 1.9515295891e-4));
+      let cosine = 1.0 - 0.5 * r2 + r2 * r2 * (4.166664568298827e-2 + r2 * (-1.388731625493765e-3 + r2 * 2.443315711809948e-5));
+      let y = select(sine, cosine, (quarter & 1) == 1);
+      return select(y, -y, quarter >= 2);
+    }`,
   // Some drivers compute tanh through exp, which overflows.
   safeTanh: "fn safeTanh(x: f32) -> f32 { return tanh(clamp(x, -15.0, 15.0)); }",
   // Abramowitz & Stegun 7.1.26, |error| < 1.5e-7.

@@ -1,9 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { gradcheck } from "../../framework/autograd/gradcheck.ts";
 import { zeros } from "../../framework/ops/create.ts";
+import { elementwise } from "../../framework/ops/elementwise.ts";
 import * as ops from "../../framework/ops/pointwise.ts";
 import { Tensor } from "../../framework/tensor/tensor.ts";
-import { input, noise, worst } from "./support.ts";
+import { gpu, input, noise, worst } from "./support.ts";
 
 const erf = (x: number) => {
   let sum = 0; // the series, exact enough for |x| < 3
@@ -42,7 +43,7 @@ describe.each(Object.entries(unary))("%s", (name, { f, scale = 1, shift = 0 }) =
   test("passes gradcheck", async () => {
     await gradcheck(fn, [input([7], 3, { scale, shift })], { eps: 4e-3, tolerance: 1e-2 });
   });
-  test("takes f16", async () => {
+  test.skipIf(!gpu.target.f16)("takes f16", async () => {
     const x = Tensor.from(
       noise(9, 2).map((v) => v * scale + shift),
       { dtype: "f16" },
@@ -216,7 +217,35 @@ test("clamp limits, and its gradient passes inside only", async () => {
   expect(await x.grad?.tolist()).toEqual([0, 1, 0]);
 });
 
-test("cast rounds to f16 and brings the gradient back in f32", async () => {
+test("f16 is refused where the adapter has none", () => {
+  const { f16 } = gpu.target;
+  gpu.target.f16 = false;
+  try {
+    // An expression of its own, which no test has compiled before.
+    expect(() => elementwise("halved", "a * 0.25 + 7.5", [input([3])], { dtype: "f16" })).toThrow(
+      `pointwise: ${gpu.name} has no f16; stay with f32`,
+    );
+  } finally {
+    gpu.target.f16 = f16;
+  }
+});
+
+for (const x of [0, -0.5, Math.PI / 2, Math.PI, 100, -5000.5, 8192])
+  test(`sin and cos of ${x} equal float64`, async () => {
+    const angle = Tensor.from([x]);
+    const exact = Math.fround(x);
+    expect(Math.abs((await ops.sin(angle).item()) - Math.sin(exact))).toBeLessThan(4e-7);
+    expect(Math.abs((await ops.cos(angle).item()) - Math.cos(exact))).toBeLessThan(4e-7);
+  });
+
+test("sin and cos of what has no angle are NaN", async () => {
+  for (const x of [Number.NaN, Number.POSITIVE_INFINITY]) {
+    expect(await ops.sin(Tensor.from([x])).item()).toBeNaN();
+    expect(await ops.cos(Tensor.from([x])).item()).toBeNaN();
+  }
+});
+
+test.skipIf(!gpu.target.f16)("cast rounds to f16 and brings the gradient back in f32", async () => {
   const x = Tensor.from([1 / 3]);
   x.requiresGrad = true;
   const y = x.cast("f16");
