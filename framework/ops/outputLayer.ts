@@ -11,7 +11,7 @@ import { readAs } from "./linear.ts";
 import { launchMatmul } from "./matmul.ts";
 import { lossRows } from "./softmax.ts";
 
-/** Elements of logits that exist at a time. */
+/** Elements of logits that exist at a time, at most: a batch of little more is two pieces all the same. */
 const CHUNK = 1 << 24;
 
 /** logits = x · weightᵀ: x [N, D], f32 or f16, weight [V, D], labels i32 [N]. */
@@ -70,7 +70,7 @@ export function byPieces({ x, weight, labels, ignore }: OutputLayer, lse: Tensor
   const V = weight.shape[0];
   const read = readAs(weight, x.dtype);
   const halved = x.dtype === "f16";
-  const step = Math.max(ALIGN, Math.floor(CHUNK / V / ALIGN) * ALIGN);
+  const step = Math.max(1, Math.min(Math.floor(CHUNK / V / ALIGN), Math.ceil(rows / 2 / ALIGN))) * ALIGN;
   for (let start = 0; start < rows; start += step) {
     scope(() => {
       const n = Math.min(step, rows - start);

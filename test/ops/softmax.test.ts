@@ -6,7 +6,7 @@ import { linearLogProbs } from "../../framework/ops/linearLogProbs.ts";
 import { matmul } from "../../framework/ops/matmul.ts";
 import { crossEntropy, logSoftmax, softmax } from "../../framework/ops/softmax.ts";
 import { Tensor } from "../../framework/tensor/tensor.ts";
-import { input, worst } from "./support.ts";
+import { gpu, input, worst } from "./support.ts";
 
 const ints = (...values: number[]) => Tensor.from(Int32Array.from(values));
 
@@ -92,6 +92,19 @@ describe("linearCrossEntropy", () => {
     expect(await fused.item()).toBeCloseTo(await plain.item(), 4);
     expect(worst(await dx.data(), await (x.grad as unknown as Tensor).data())).toBeLessThan(1e-5);
     expect(worst(await dw.data(), await (w.grad as unknown as Tensor).data())).toBeLessThan(1e-5);
+  });
+  test("logits of a batch never exist whole, though they be few", () => {
+    const rows: number[] = [];
+    gpu.observer = ({ name }, _, __, uniforms) => {
+      if (name === "crossEntropy") rows.push(uniforms.rows);
+      return false;
+    };
+    try {
+      linearCrossEntropy(zeros([1000, 4]), zeros([9, 4]), Tensor.from(new Int32Array(1000)));
+    } finally {
+      gpu.observer = undefined;
+    }
+    expect(rows).toEqual([512, 488]);
   });
   test("passes gradcheck", async () => {
     await gradcheck((x, w) => linearCrossEntropy(x, w, ints(1, -100, 0)), [input([3, 2], 1), input([4, 2], 2)]);
