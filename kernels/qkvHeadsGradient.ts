@@ -14,6 +14,10 @@ import {
 /** Tokens of a workgroup, which makes a row of partial sums for its head. */
 export const TOKENS = 128;
 
+/** Shared memory in which the rows' parts of the norms' gradients are joined, beside the one in which lanes sum a head. */
+const joinedBytes = ({ norm, headDim }: HeadsShape, { lanes, share }: HeadsTuning) =>
+  4 * lanes + (norm ? (4 * lanes * headDim) / share : 0);
+
 /**
  * The gradient of {@link qkvHeads}, where k and v are not a cache. `grads` holds dq, dk and dv one behind the other, dk from vector
  * `kAt` on, dv from `vAt`. dqkv lies as qkv. `partial` [(heads + kvHeads) · ⌈tokens / {@link TOKENS}⌉, headDim] holds parts of the sums for qNorm's gradient, then
@@ -38,8 +42,11 @@ export const qkvHeadsGradient = kernel<HeadsShape, HeadsTuning>({
   uniforms: { tokens: "u32", length: "u32", offset: "u32", kAt: "u32", vAt: "u32", eps: "f32" },
   sizes: ["tokens"],
   tuning: headsTuning,
-  valid: validHeads,
-  pick: pickHeads,
+  valid: (shape, tuning, { sharedBytes }) => validHeads(shape, tuning) && joinedBytes(shape, tuning) <= sharedBytes,
+  pick: (shape, target) => {
+    const tuning = pickHeads(shape, target);
+    return joinedBytes(shape, tuning) <= target.sharedBytes ? tuning : { ...tuning, lanes: 8 };
+  },
   workgroups: ({ heads, kvHeads }, _, { tokens }) => [Math.ceil(tokens / TOKENS), heads + 2 * kvHeads],
   cost: ({ heads, kvHeads, headDim, dtype }, { tokens }) => ({
     flops: 16 * tokens * (heads + kvHeads) * headDim,

@@ -88,6 +88,7 @@ export const sample = kernel<SampleShape, SampleTuning>({
       let top = workgroupUniformLoad(&best[0]);
       let finite = top.x > 0x007fffffu && top.x < 0xff800000u;
       ${greedy ? "let picked = top.y;" : "var picked = top.y; if (finite) { picked = draw(row, lane, top.x, made[row]); }"}
+      storageBarrier(); // all lanes have read what one changes
       if (lane > 0u) { return; }
       token[row] = select(${NO_TOKEN}, i32(picked), finite);
       let step = made[row];

@@ -14,6 +14,7 @@ export const kinds: [title: string, shape: Partial<HeadsShape>][] = [
   ["no positions", { rotary: false }],
   ["a head of 8", { headDim: 8, heads: 3, kvHeads: 3 }],
   ["a wide head", { headDim: 88 }],
+  ["a head of 136, of which lanes cannot share the pairs", { headDim: 136 }],
 ];
 
 export function caseOf(more: Partial<HeadsShape>, rows = 3): HeadsInput {
