@@ -10,9 +10,10 @@ import { matmulJoin } from "./matmulJoin.ts";
 import { broadcastMatmul } from "./shared/matmulBroadcast.ts";
 import { dotMatmul } from "./shared/matmulDot.ts";
 import { loadsEight, matrixMatmul, matrixTiles, validMatrix } from "./shared/matmulMatrix.ts";
+import { storesEight } from "./shared/matmulMatrixEnd.ts";
 import { epilogueBindings } from "./shared/matmulParts.ts";
 import { tiledMatmul, validTiles } from "./shared/matmulTiles.ts";
-import { matrixUnits, targetUnit } from "./shared/matrixUnits.ts";
+import { matrixUnits, targetUnit, unitOf } from "./shared/matrixUnits.ts";
 
 /** One product C = alpha · op(A) · op(B), with what is added to it. All matrices are row-major and contiguous. */
 export interface MatmulCall {
@@ -66,6 +67,7 @@ export interface MatmulShape {
   /** Whether they start at multiples of eight, and are of f16. */
   eightA: boolean;
   eightB: boolean;
+  eightC: boolean;
   /** Whether k is no multiple of four: the last step is then filled up with zeros. */
   tail: boolean;
 }
@@ -196,12 +198,15 @@ const bindAs = (wide: boolean, type: Scalar) => (wide ? `vec4<${type}>` : type);
 
 /** f16 goes two to a word where the variant unpacks it by itself. */
 function operandTypes(shape: MatmulShape, tuning: MatmulTuning) {
-  const { a, b, wideA, wideB } = shape;
-  const eight = tuning.variant === MATRIX ? loadsEight(shape, tuning) : { a: false, b: false };
+  const { a, b, c, wideA, wideB, wideC } = shape;
+  const matrix = tuning.variant === MATRIX;
+  const eight = matrix && loadsEight(shape, tuning);
+  const eightC = matrix && storesEight(shape, tuning.split, unitOf(tuning.unit));
   const words = tuning.variant === BROADCAST;
   const bind = (type: Scalar, wide: boolean, eight: boolean) =>
     eight ? "halves8" : wide && words && type === "f16" ? "halves4" : bindAs(wide, type);
-  return { a: bind(a, wideA, eight.a), b: bind(b, wideB, eight.b) };
+  const ofC = eightC ? "halves8" : bindAs(wideC, c);
+  return { a: bind(a, wideA, eight), b: bind(b, wideB, eight), c: ofC, residual: ofC };
 }
 
 const bytesOf = (type: Scalar) => (type === "f16" ? 2 : 4);
@@ -216,9 +221,7 @@ export const matmul = kernel<MatmulShape, MatmulTuning>({
   }),
   types: (shape, tuning) => ({
     ...operandTypes(shape, tuning),
-    c: bindAs(shape.wideC, shape.c),
     bias: bindAs(shape.wideC, "f32"),
-    residual: bindAs(shape.wideC, shape.c),
     parts: bindAs(shape.wideC, "f32"),
     matrices: "u32",
   }),
@@ -284,6 +287,7 @@ export function matmulLaunch(call: MatmulCall): { kernel: typeof matmul; shape: 
     wideB: lineB % 4 === 0 && strideB % 4 === 0,
     eightA: a === "f16" && lineA % 8 === 0 && strideA % 8 === 0,
     eightB: b === "f16" && lineB % 8 === 0 && strideB % 8 === 0,
+    eightC: c === "f16" && n % 8 === 0 && strideC % 8 === 0,
     wideC: n % 4 === 0 && strideC % 4 === 0,
     tail: grouped !== "segments" && k % 4 !== 0,
   };

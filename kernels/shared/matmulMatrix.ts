@@ -1,45 +1,47 @@
 import type { Target } from "../../framework/device/kernel.ts";
 import type { MatmulShape, MatmulTuning } from "../matmul.ts";
-import { bounds, range, store, strips } from "./matmulParts.ts";
-import { storePart } from "./matmulTiles.ts";
+import { finish, finishFunctions, roundBytes } from "./matmulMatrixEnd.ts";
+import { bounds, range, strips } from "./matmulParts.ts";
 import { fragmentTypes, splitTile, targetUnit, unitOf } from "./matrixUnits.ts";
 
-const PAD = 2; // vectors behind a line of a slice, so that the lines that a fragment reads lie in different banks
+const PAD = 16; // bytes behind a line of a slice, so that the lines that a fragment reads lie in different banks
 
 /** How a tile is cut up, all of it known when the kernel is compiled. */
-function plan(shape: MatmulShape, { tileRows, tileColumns, lanes, step, unit }: MatmulTuning) {
-  const { layout, wideA, wideB, eightA, eightB } = shape;
-  const { lanes: subgroup, ...fragment } = unitOf(unit);
-  const subgroups = lanes / subgroup;
-  const slice = (name: "A" | "B", count: number, alongK: boolean, wide: boolean, eight: boolean): Slice => {
-    const [lines, quads] = alongK ? [count, step / 4] : [step, count / 4];
-    const pairs = eight && quads % 2 === 0 && (lines * quads) % (2 * lanes) === 0;
-    return { name, alongK, wide, lines, quads, load: pairs ? 8 : 4, stride: quads + PAD, size: lines * (quads + PAD) };
+function plan(shape: MatmulShape, tuning: MatmulTuning) {
+  const { tileRows, tileColumns, lanes, step, unit: code, split } = tuning;
+  const { layout, wideA, wideB } = shape;
+  const unit = unitOf(code);
+  const subgroups = lanes / unit.lanes;
+  const share = splitTile(tileRows, tileColumns, subgroups, unit);
+  const width = loadsEight(shape, tuning) ? 8 : 4;
+  const slice = (name: "A" | "B", count: number, alongK: boolean, wide: boolean): Slice => {
+    const [lines, length] = alongK ? [count, step] : [step, count];
+    const [vectors, stride] = [length / width, (length + PAD / 2) / width];
+    return { name, alongK, wide, width, lines, vectors, stride, size: lines * stride };
   };
-  return {
-    subgroup,
-    subgroups,
-    fragment,
-    split: splitTile(tileRows, tileColumns, subgroups, { lanes: subgroup, ...fragment }),
-    a: slice("A", tileRows, layout !== "TN", wideA, eightA),
-    b: slice("B", tileColumns, layout === "NT", wideB, eightB),
-    scratch: (fragment.m * fragment.n) / 4, // vectors of a subgroup
-  };
+  const a = slice("A", tileRows, layout !== "TN", wideA);
+  const b = slice("B", tileColumns, layout === "NT", wideB);
+  const sliceBytes = 2 * 2 * width * (a.size + b.size);
+  const words: 2 | 4 = width === 8 ? 4 : 2;
+  const finished = share && { unit, subgroups, rows: share.rows, columns: share.columns, split, sliceBytes, words };
+  return { unit, subgroups, share, a, b, sliceBytes, finished };
 }
 
-/** Whether the lanes load eight elements of A, and of B, at once. */
-export function loadsEight(shape: MatmulShape, tuning: MatmulTuning): { a: boolean; b: boolean } {
-  const { a, b } = plan(shape, tuning);
-  return { a: a.load === 8, b: b.load === 8 };
+/** Whether the lanes load eight elements of A and B at once. */
+export function loadsEight({ eightA, eightB }: MatmulShape, tuning: MatmulTuning): boolean {
+  const { tileRows, tileColumns, lanes, step, unit } = tuning;
+  const { m, n, k } = unitOf(unit);
+  const divides = [m, n, k].every((size) => size % 8 === 0);
+  return eightA && eightB && divides && [tileRows, tileColumns].every((count) => (count * step) % (8 * lanes) === 0);
 }
 
 /** Bytes of shared memory, or 0 where the numbers do not divide each other. */
 export function matrixBytes(shape: MatmulShape, tuning: MatmulTuning): number {
   const { lanes, step } = tuning;
-  const { subgroup, subgroups, fragment, split, a, b, scratch } = plan(shape, tuning);
-  const divides = Number.isInteger(subgroups) && split && step % fragment.k === 0 && lanes % subgroup === 0;
-  if (!divides || (a.lines * a.quads) % lanes || (b.lines * b.quads) % lanes) return 0;
-  return 2 * 8 * (a.size + b.size) + 16 * subgroups * scratch;
+  const { unit, subgroups, a, b, sliceBytes, finished } = plan(shape, tuning);
+  if (!finished || !Number.isInteger(subgroups) || step % unit.k || lanes % unit.lanes) return 0;
+  if ((a.lines * a.vectors) % lanes || (b.lines * b.vectors) % lanes) return 0;
+  return Math.max(sliceBytes, roundBytes(finished));
 }
 
 /** Whether the adapter has the unit, the operands suit it, and the slices fit into shared memory. */
@@ -58,51 +60,52 @@ export const matrixTiles = [
 /**
  * A workgroup computes `tileRows` × `tileColumns` of C on matrix units: its subgroups share the tile, and each multiplies fragments out of
  * slices of A and B in shared memory, `step` elements of k at a time. While they multiply one slice, every lane has its part of the next
- * on the way from memory in registers. Finished fragments go through shared memory too, since WGSL does not open them. With
- * `split` > 1 that many workgroups share k, and leave partial sums to `matmulJoin`.
+ * on the way from memory in registers. What is finished goes through the same shared memory. With `split` > 1 that many workgroups share k,
+ * and leave partial sums to `matmulJoin`.
  */
 export function matrixMatmul(shape: MatmulShape, tuning: MatmulTuning): string {
-  const { tileRows, tileColumns, lanes, step, unit, split: shares } = tuning;
-  const { subgroup, subgroups, fragment, split, a, b, scratch } = plan(shape, tuning);
-  if (!split)
+  const { tileRows, tileColumns, lanes, step, split } = tuning;
+  const { unit, subgroups, share, a, b, finished } = plan(shape, tuning);
+  if (!share || !finished)
     throw new RangeError(`matmul: ${subgroups} subgroups do not divide a tile of ${tileRows} × ${tileColumns}`);
-  const down = range(split.rows / fragment.m);
-  const across = range(split.columns / fragment.n);
+  const down = range(share.rows / unit.m);
+  const across = range(share.columns / unit.n);
   const sums = down.flatMap((i) => across.map((j) => `sum${i}_${j}`));
-  const firstRow = `subgroup / ${split.across}u * ${split.rows}u`;
-  const firstColumn = `subgroup % ${split.across}u * ${split.columns}u`;
+  const firstRow = `subgroup / ${share.across}u * ${share.rows}u`;
+  const firstColumn = `subgroup % ${share.across}u * ${share.columns}u`;
   const multiply = (kk: number) => `
-        ${down.map((i) => `let a${i}_${kk} = ${fragmentOf("Left", a, "beginA", i * fragment.m, kk)};`).join("\n        ")}
+        ${down.map((i) => `let a${i}_${kk} = ${fragmentOf("Left", a, "beginA", i * unit.m, kk)};`).join("\n        ")}
         ${across
           .map(
-            (j) => `let b${j}_${kk} = ${fragmentOf("Right", b, "beginB", j * fragment.n, kk)};
+            (j) => `let b${j}_${kk} = ${fragmentOf("Right", b, "beginB", j * unit.n, kk)};
         ${down.map((i) => `sum${i}_${j} = subgroupMatrixMultiplyAccumulate(a${i}_${kk}, b${j}_${kk}, sum${i}_${j});`).join(" ")}`,
           )
           .join("\n        ")}`;
+  const begin = ({ alongK, stride, width }: Slice, first: string) =>
+    alongK ? `(${first}) * ${stride}u` : `(${first}) / ${width}u`;
+  const vector = a.width === 8 ? "vec4u" : "vec2u";
   return `
-    ${fragmentTypes(unitOf(unit))}
+    ${fragmentTypes(unit)}
     ${a.wide && b.wide ? "" : strips(shape, "f16")}
-    ${shares > 1 ? storePart(shape) : store(shape)}
-    var<workgroup> sliceA: array<vec4<f16>, ${2 * a.size}>;
-    var<workgroup> sliceB: array<vec4<f16>, ${2 * b.size}>;
-    var<workgroup> scratch: array<vec4f, ${subgroups * scratch}>;
+    ${finishFunctions(shape, finished)}
+    var<workgroup> slices: array<${vector}, ${matrixBytes(shape, tuning) / (2 * a.width)}>; // A's, B's, two of each; in the end sums
 
     @compute @workgroup_size(${lanes})
     fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-      let matrix = group.z / ${shares}u;
-      let part = group.z % ${shares}u;
+      let matrix = group.z / ${split}u;
+      let part = group.z % ${split}u;
       ${bounds(shape, "matrix")}
-      let share = ${shares > 1 ? `(k + ${shares * step - 1}u) / ${shares * step}u * ${step}u` : "k"};
+      let share = ${split > 1 ? `(k + ${split * step - 1}u) / ${split * step}u * ${step}u` : "k"};
       let origin = part * share;
       let end = min(k, origin + share);
       let tileRow = group.y * ${tileRows}u;
       let tileColumn = group.x * ${tileColumns}u;
-      let subgroup = lane / ${subgroup}u % ${subgroups}u;
-      let beginA = ${a.alongK ? `(${firstRow}) * ${a.stride}u` : `(${firstRow}) / 4u`};
-      let beginB = ${b.alongK ? `(${firstColumn}) * ${b.stride}u` : `(${firstColumn}) / 4u`};
+      let subgroup = lane / ${unit.lanes}u % ${subgroups}u;
+      let beginA = ${begin(a, firstRow)};
+      let beginB = ${2 * a.size}u + ${begin(b, firstColumn)};
       ${sums.map((sum) => `var ${sum} = Sum();`).join(" ")}
-      ${places(a, lanes, "tileRow", "m")}
-      ${places(b, lanes, "tileColumn", "n")}
+      ${places(a, lanes, "tileRow", "m", 0)}
+      ${places(b, lanes, "tileColumn", "n", 2 * a.size)}
       {
         let next = origin;
         ${fetch(a, lanes, "m")}
@@ -116,8 +119,8 @@ export function matrixMatmul(shape: MatmulShape, tuning: MatmulTuning): string {
         let next = at + ${step}u;
         ${fetch(a, lanes, "m")}
         ${fetch(b, lanes, "n")}
-        ${range(step / fragment.k)
-          .map((kk) => multiply(kk * fragment.k))
+        ${range(step / unit.k)
+          .map((kk) => multiply(kk * unit.k))
           .join("")}
         ${keep(a, lanes, `(1u - half) * ${a.size}u`)}
         ${keep(b, lanes, `(1u - half) * ${b.size}u`)}
@@ -125,19 +128,7 @@ export function matrixMatmul(shape: MatmulShape, tuning: MatmulTuning): string {
       }
       let row = tileRow + ${firstRow};
       let column = tileColumn + ${firstColumn};
-      let begin = subgroup * ${scratch}u;
-      ${down
-        .flatMap((i) =>
-          across.map(
-            (j) => `subgroupMatrixStore<row_major>(&scratch, begin, sum${i}_${j}, ${fragment.n / 4}u);
-      workgroupBarrier();
-      for (var v = lane % ${subgroup}u; v < ${scratch}u; v += ${subgroup}u) {
-        store(row + ${i * fragment.m}u + v / ${fragment.n / 4}u, column + ${j * fragment.n}u + v % ${fragment.n / 4}u * 4u, ${shares > 1 ? "part * u.batch + matrix" : "matrix"}, m, n, scratch[begin + v]);
-      }
-      workgroupBarrier();`,
-          ),
-        )
-        .join("\n      ")}
+      ${finish(shape, finished)}
     }`;
 }
 
@@ -147,48 +138,50 @@ interface Slice {
   alongK: boolean;
   /** Whether it is bound as vectors; otherwise its elements are loaded one by one. */
   wide: boolean;
+  /** Elements of a vector, which a lane moves at once. */
+  width: 4 | 8;
   lines: number;
-  /** Vectors of four of a line, without and with the pad behind it. */
-  quads: number;
+  /** Vectors of a line, without and with the pad behind it. */
+  vectors: number;
   stride: number;
   size: number;
-  /** Elements that a lane moves at once. */
-  load: 4 | 8;
 }
 
 /** The fragment of the lines `line`… and the steps `kk`… of the half of a slice that is being multiplied. */
 function fragmentOf(type: "Left" | "Right", slice: Slice, begin: string, line: number, kk: number) {
-  const { name, alongK, stride, size } = slice;
-  const at = alongK ? line * stride + kk / 4 : kk * stride + line / 4;
+  const { alongK, stride, size, width } = slice;
+  const at = alongK ? line * stride + kk / width : kk * stride + line / width;
   const major = alongK === (type === "Left") ? "row_major" : "col_major";
-  return `subgroupMatrixLoad<${type}, ${major}>(&slice${name}, half * ${size}u + ${begin} + ${at}u, ${stride}u)`;
+  return `subgroupMatrixLoad<${type}, ${major}>(&slices, half * ${size}u + ${begin} + ${at}u, ${stride}u)`;
 }
 
-const perLane = ({ lines, quads, load }: Slice, lanes: number) => range((4 * lines * quads) / load / lanes);
+const perLane = ({ lines, vectors }: Slice, lanes: number) => range((lines * vectors) / lanes);
 
-/** Where each of the lane's loads comes from and goes to, which no step of the loop changes: `step` is its place along k within a slice. */
-function places(slice: Slice, lanes: number, tile: string, size: string): string {
-  const { name, alongK, wide, quads, stride, load } = slice;
-  const perLine = (4 * quads) / load;
+/**
+ * Where each of the lane's loads comes from and goes to, `first` being the slices' begin, which no step of the loop changes: `step` is its place
+ * along k within a slice.
+ */
+function places(slice: Slice, lanes: number, tile: string, size: string, first: number): string {
+  const { name, alongK, wide, vectors, stride, width } = slice;
   return perLane(slice, lanes)
     .map((i) => {
       const at = `(lane + ${i * lanes}u)`;
-      const [line, along] = [`${at} / ${perLine}u`, `${at} % ${perLine}u * ${load}u`];
+      const [line, along] = [`${at} / ${vectors}u`, `${at} % ${vectors}u * ${width}u`];
       const step = alongK ? along : line;
       const start = alongK ? `start${name} + min(${tile} + ${line}, ${size} - 1u) * k` : `${tile} + ${along}`;
       const begin = alongK ? `${start} + ${along}` : `start${name} + ${line} * ${size} + ${start}`;
-      const source = wide ? `(${begin}) / ${load}u` : start;
-      return `let step${name}${i} = ${step}; let from${name}${i} = ${source}; let to${name}${i} = ${line} * ${stride}u + ${at} % ${perLine}u * ${load / 4}u;`;
+      const source = wide ? `(${begin}) / ${width}u` : start;
+      return `let step${name}${i} = ${step}; let from${name}${i} = ${source}; let to${name}${i} = ${first}u + ${line} * ${stride}u + ${at} % ${vectors}u;`;
     })
     .join("\n      ");
 }
 
 /** Loads the lane's part of the slice at step `next` into registers; zeros behind the workgroup's share of k. */
 function fetch(slice: Slice, lanes: number, size: string): string {
-  const { name, alongK, wide, load } = slice;
+  const { name, alongK, wide, width } = slice;
   const binding = name.toLowerCase();
-  const zero = load === 8 ? "vec4u()" : "vec4<f16>()";
-  const ahead = wide ? `let ahead${name} = next${alongK ? "" : ` * ${size}`} / ${load}u;` : "";
+  const zero = width === 8 ? "vec4u()" : "vec4<f16>()";
+  const ahead = wide ? `let ahead${name} = next${alongK ? "" : ` * ${size}`} / ${width}u;` : "";
   const loads = perLane(slice, lanes).map((i) => {
     const step = `next + step${name}${i}`;
     const single = alongK
@@ -204,9 +197,7 @@ function fetch(slice: Slice, lanes: number, size: string): string {
 const keep = (slice: Slice, lanes: number, half: string): string =>
   perLane(slice, lanes)
     .map((i) => {
-      const [value, to] = [`next${slice.name}${i}`, `${half} + to${slice.name}${i}`];
-      const place = (offset: string, vector: string) => `slice${slice.name}[${to}${offset}] = ${vector};`;
-      const half8 = (words: string) => `bitcast<vec4<f16>>(${value}.${words})`;
-      return slice.load === 8 ? `${place("", half8("xy"))} ${place(" + 1u", half8("zw"))}` : place("", value);
+      const next = `next${slice.name}${i}`;
+      return `slices[${half} + to${slice.name}${i}] = ${slice.width === 8 ? next : `bitcast<vec2u>(${next})`};`;
     })
     .join(" ");

@@ -24,7 +24,7 @@ export const matrixUnits = [32161616, 64161616, 32080808, 32081616, 16081616, 80
 
 /**
  * WGSL types of the fragments: `Left` m × k, `Right` k × n, `Sum` m × n. The type's numbers are columns, then rows.
- * Loads and stores take offset and stride in elements of the array that they touch, here vectors of four.
+ * Loads and stores take offset and stride in elements of the array that they touch, here vectors; those need not be of the fragment's type.
  * Kernels that use them leave subgroup functions alone: a module with both crashed NVIDIA's compiler (driver 595.58).
  */
 export const fragmentTypes = ({ m, n, k }: MatrixUnit): string => `

@@ -23,6 +23,18 @@ export const withUnit = (target: Target, { lanes, m, n, k }: MatrixUnit): Target
 export const affordable = <P>(points: readonly P[], { class: kind }: Target): P[] =>
   points.filter((_, i) => kind !== "software" || i % 16 === 0);
 
+/** How four neighbours of a fragment lie in an array of such vectors: where from the line's begin on, and the load of f16 or the store of f32 there. */
+const loads: Record<string, [at: string, wgsl: string]> = {
+  "vec4<f16>": ["quad", "vec4f(ARRAY[at])"],
+  vec2u: ["quad", "vec4f(bitcast<vec4<f16>>(ARRAY[at]))"],
+  vec4u: ["quad / 2u", "vec4f(bitcast<vec4<f16>>(select(ARRAY[at].xy, ARRAY[at].zw, quad % 2u == 1u)))"],
+};
+const stores: Record<string, [at: string, wgsl: string]> = {
+  vec4f: ["quad", "ARRAY[at] = four;"],
+  vec2u: ["2u * quad", "ARRAY[at] = bitcast<vec2u>(four.xy); ARRAY[at + 1u] = bitcast<vec2u>(four.zw);"],
+  vec4u: ["quad", "ARRAY[at] = bitcast<vec4u>(four);"],
+};
+
 /** Every load and every `Sum()` of the text has a place of its own in a private array: values are places, so that Mesa copies nothing. */
 function emulate(source: string, { lanes, m, n, k }: MatrixUnit): string {
   const shapes: Record<string, [rows: number, columns: number]> = { Left: [m, k], Right: [k, n], Sum: [m, n] };
@@ -35,9 +47,18 @@ function emulate(source: string, { lanes, m, n, k }: MatrixUnit): string {
   };
 
   /** WGSL around `body`, for every vector of a fragment of so many rows and columns: `at` in the array, and where its elements stand. */
-  const vectors = (array: string, major: string, [rows, columns]: [number, number], start: string, body: string) => {
-    const [, length] = new RegExp(`var<workgroup> ${array}: array<vec4.*, (\\d+)>;`).exec(source) ?? [];
-    if (!length) throw new Error(`emulate: ${array} is no array of vectors in workgroup memory`);
+  const vectors = (
+    array: string,
+    major: string,
+    [rows, columns]: [number, number],
+    start: string,
+    ways: typeof loads,
+    body: (wgsl: string) => string,
+  ) => {
+    const [, type, length] = new RegExp(`var<workgroup> ${array}: array<(.*), (\\d+)>;`).exec(source) ?? [];
+    if (!ways[type])
+      throw new Error(`emulate: ${array} is no array of vectors in workgroup memory that holds such fragments`);
+    const [atQuad, wgsl] = ways[type];
     const [lines, quads, place, next] =
       major === "row_major"
         ? [rows, columns / 4, `line * ${columns}u + quad * 4u`, 1]
@@ -45,9 +66,9 @@ function emulate(source: string, { lanes, m, n, k }: MatrixUnit): string {
     return `
       for (var i = ${start}; i < ${lines * quads}u + never(); i += ${start === "0u" ? 1 : lanes}u) {
         let line = i / ${quads}u; let quad = i % ${quads}u;
-        let at = offset + line * stride + quad; let first = place + ${place};
+        let at = offset + line * stride + ${atQuad}; let first = place + ${place};
         let inside = at < ${length}u;
-        ${body.replace(/NEXT(\d)/g, (_, c) => `fragments[first + ${Number(c) * next}u]`)}
+        ${body(wgsl.replaceAll("ARRAY", array)).replace(/NEXT(\d)/g, (_, c) => `fragments[first + ${Number(c) * next}u]`)}
       }`;
   };
   const load = (type: string, major: string, array: string) => `
@@ -56,7 +77,8 @@ function emulate(source: string, { lanes, m, n, k }: MatrixUnit): string {
       major,
       shapes[type],
       "0u",
-      `let four = select(bitcast<vec4f>(vec4u(0x7fc00000u + never())), vec4f(${array}[at]), inside);
+      loads,
+      (four) => `let four = select(bitcast<vec4f>(vec4u(0x7fc00000u + never())), ${four}, inside);
         NEXT0 = four.x; NEXT1 = four.y; NEXT2 = four.z; NEXT3 = four.w;`,
     )}
       return place;
@@ -67,7 +89,9 @@ function emulate(source: string, { lanes, m, n, k }: MatrixUnit): string {
       major,
       shapes.Sum,
       `emulatedLane % ${lanes}u`,
-      `if (inside) { ${array}[at] = vec4f(NEXT0, NEXT1, NEXT2, NEXT3); }`,
+      stores,
+      (put) => `let four = vec4f(NEXT0, NEXT1, NEXT2, NEXT3);
+        if (inside) { ${put} }`,
     )}
     }`;
   const multiply = `
