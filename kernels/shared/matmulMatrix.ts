@@ -40,7 +40,7 @@ export function matrixBytes(shape: MatmulShape, tuning: MatmulTuning): number {
   const { lanes, step } = tuning;
   const { unit, subgroups, a, b, sliceBytes, finished } = plan(shape, tuning);
   if (!finished || !Number.isInteger(subgroups) || step % unit.k || lanes % unit.lanes) return 0;
-  if ((a.lines * a.vectors) % lanes || (b.lines * b.vectors) % lanes) return 0;
+  if ([a, b].some(({ lines, vectors }) => (lines * vectors) % lanes || lanes % vectors)) return 0;
   return Math.max(sliceBytes, roundBytes(finished));
 }
 
@@ -104,8 +104,8 @@ export function matrixMatmul(shape: MatmulShape, tuning: MatmulTuning): string {
       let beginA = ${begin(a, firstRow)};
       let beginB = ${2 * a.size}u + ${begin(b, firstColumn)};
       ${sums.map((sum) => `var ${sum} = Sum();`).join(" ")}
-      ${places(a, lanes, "tileRow", "m", 0)}
-      ${places(b, lanes, "tileColumn", "n", 2 * a.size)}
+      ${places(a, "tileRow", "m", 0)}
+      ${places(b, "tileColumn", "n", 2 * a.size)}
       {
         let next = origin;
         ${fetch(a, lanes, "m")}
@@ -155,49 +155,45 @@ function fragmentOf(type: "Left" | "Right", slice: Slice, begin: string, line: n
   return `subgroupMatrixLoad<${type}, ${major}>(&slices, half * ${size}u + ${begin} + ${at}u, ${stride}u)`;
 }
 
-const perLane = ({ lines, vectors }: Slice, lanes: number) => range((lines * vectors) / lanes);
+/** The lane's vectors of a slice: `lines` further down each, the place along the line is the same. */
+const perLane = ({ lines, vectors }: Slice, lanes: number) =>
+  range((lines * vectors) / lanes).map((i) => ({ i, lines: (i * lanes) / vectors }));
 
-/**
- * Where each of the lane's loads comes from and goes to, `first` being the slices' begin, which no step of the loop changes: `step` is its place
- * along k within a slice.
- */
-function places(slice: Slice, lanes: number, tile: string, size: string, first: number): string {
-  const { name, alongK, wide, vectors, stride, width } = slice;
-  return perLane(slice, lanes)
-    .map((i) => {
-      const at = `(lane + ${i * lanes}u)`;
-      const [line, along] = [`${at} / ${vectors}u`, `${at} % ${vectors}u * ${width}u`];
-      const step = alongK ? along : line;
-      const start = alongK ? `start${name} + min(${tile} + ${line}, ${size} - 1u) * k` : `${tile} + ${along}`;
-      const begin = alongK ? `${start} + ${along}` : `start${name} + ${line} * ${size} + ${start}`;
-      const source = wide ? `(${begin}) / ${width}u` : start;
-      return `let step${name}${i} = ${step}; let from${name}${i} = ${source}; let to${name}${i} = ${first}u + ${line} * ${stride}u + ${at} % ${vectors}u;`;
-    })
-    .join("\n      ");
+/** Where the lane's first vector comes from and goes to, `first` being the slices' begin: no step of the loop changes that. */
+function places(
+  { name, alongK, wide, vectors, stride, width }: Slice,
+  tile: string,
+  size: string,
+  first: number,
+): string {
+  const [line, along] = [`lane / ${vectors}u`, `lane % ${vectors}u * ${width}u`];
+  const start = alongK ? `start${name} + (${tile} + ${line}) * k` : `${tile} + ${along}`;
+  const begin = alongK ? `${start} + ${along}` : `start${name} + ${line} * ${size} + ${start}`;
+  return `let step${name} = ${alongK ? along : line};
+      let from${name} = ${wide ? `(${begin}) / ${width}u` : start};
+      let to${name} = ${first}u + ${line} * ${stride}u + lane % ${vectors}u;`;
 }
 
-/** Loads the lane's part of the slice at step `next` into registers; zeros behind the workgroup's share of k. */
+/** Loads the lane's part of the slice at step `next` into registers. Behind C's rows and columns it may be any number. */
 function fetch(slice: Slice, lanes: number, size: string): string {
   const { name, alongK, wide, width } = slice;
-  const binding = name.toLowerCase();
-  const zero = width === 8 ? "vec4u()" : "vec4<f16>()";
-  const ahead = wide ? `let ahead${name} = next${alongK ? "" : ` * ${size}`} / ${width}u;` : "";
-  const loads = perLane(slice, lanes).map((i) => {
-    const step = `next + step${name}${i}`;
+  const loads = perLane(slice, lanes).map(({ i, lines }) => {
     const single = alongK
-      ? `strip${name}(from${name}${i}, ${step}, k)`
-      : `strip${name}(start${name} + (${step}) * ${size}, from${name}${i}, ${size})`;
-    const value = wide ? `${binding}[from${name}${i} + ahead${name}]` : single;
-    return `let next${name}${i} = select(${zero}, ${value}, ${step} < end);`;
+      ? `strip${name}(from${name} + ${lines}u * k, next + step${name}, k)`
+      : `strip${name}(start${name} + (next + step${name} + ${lines}u) * ${size}, from${name}, ${size})`;
+    const ahead = alongK ? `next + ${lines}u * k` : `(next + ${lines}u) * ${size}`;
+    return `let next${name}${i} = ${wide ? `${name.toLowerCase()}[from${name} + (${ahead}) / ${width}u]` : single};`;
   });
-  return [ahead, ...loads].join("\n        ");
+  return loads.join("\n        ");
 }
 
-/** Puts them into shared memory. */
-const keep = (slice: Slice, lanes: number, half: string): string =>
-  perLane(slice, lanes)
-    .map((i) => {
-      const next = `next${slice.name}${i}`;
-      return `slices[${half} + to${slice.name}${i}] = ${slice.width === 8 ? next : `bitcast<vec2u>(${next})`};`;
-    })
-    .join(" ");
+/** Puts them into shared memory, zeros behind the workgroup's share of k; nobody waits for the loads before that. */
+function keep(slice: Slice, lanes: number, half: string): string {
+  const { name, alongK, width, stride } = slice;
+  const stores = perLane(slice, lanes).map(({ i, lines }) => {
+    const value = width === 8 ? `next${name}${i}` : `bitcast<vec2u>(next${name}${i})`;
+    const inside = `next + step${name}${alongK ? "" : ` + ${lines}u`} < end`;
+    return `slices[${half} + to${name} + ${lines * stride}u] = select(vec${width / 2}u(), ${value}, ${inside});`;
+  });
+  return stores.join("\n        ");
+}
