@@ -1,4 +1,5 @@
 import type { Kernel, Shape, Target, Tuning } from "../../framework/device/kernel.ts";
+import { zeros } from "../../kernels/shared/matmulMatrix.ts";
 import { type MatrixUnit, unitOf } from "../../kernels/shared/matrixUnits.ts";
 
 /**
@@ -105,12 +106,13 @@ function emulate(source: string, { lanes, m, n, k }: MatrixUnit): string {
       }
       return sum;
     }`;
-  const zeros = `
+  const begin = `
     fn zeros(place: u32, unused: u32) -> Sum {
       for (var i = 0u; i < ${m * n}u + never(); i++) { fragments[place + i] = 0.0; }
       return place;
     }`;
   const body = source
+    .replaceAll(zeros, "Sum()")
     .replace(/alias (\w+) = subgroup_matrix_.*;/g, "alias $1 = u32;")
     .replace(/subgroupMatrixLoad<(\w+), (\w+)>\(&(\w+), /g, (_, type, major, array) =>
       call(`load_${type}_${major}_${array}`, load(type, major, array), true),
@@ -118,7 +120,7 @@ function emulate(source: string, { lanes, m, n, k }: MatrixUnit): string {
     .replace(/subgroupMatrixStore<(\w+)>\(&(\w+), /g, (_, major, array) =>
       call(`store_${major}_${array}`, store(major, array), false),
     )
-    .replaceAll("Sum()", () => `${call("zeros", zeros, true)}0u)`)
+    .replaceAll("Sum()", () => `${call("zeros", begin, true)}0u)`)
     .replaceAll("subgroupMatrixMultiplyAccumulate(", () => call("multiply", multiply, false));
   const head = `
     var<private> emulatedLane: u32;
