@@ -9,8 +9,9 @@ import {
 } from "./adapter.ts";
 import { DeviceError } from "./errors.ts";
 import { Gpu } from "./gpu.ts";
-import { type Kernel, kernel, type Target } from "./kernel.ts";
+import type { Target } from "./kernel.ts";
 import { loadProvider, type Provider } from "./provider.ts";
+import { halfTest, selfTest, unitTest, withoutUnits } from "./selfTest.ts";
 import { Winners } from "./winners.ts";
 
 export interface OpenOptions {
@@ -44,6 +45,7 @@ export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
   const { adapter, provider } = gpu;
   await selfTest(gpu);
   if (gpu.target.f16 && describeAdapter(adapter).vendor === "nvidia") await halfTest(gpu);
+  if (gpu.target.matrix) await unitTest(gpu);
   if (winners) gpu.winners = new Winners(adapterIdentity(adapter, provider)).load();
   return gpu;
 }
@@ -87,10 +89,6 @@ export async function trySubgroups({ device, target }: Pick<Gpu, "device" | "tar
   return { ...without, subgroupSize: 0 };
 }
 
-function withoutUnits({ matrix, ...target }: Target): Target {
-  return { ...target, class: target.class === "matrix" ? "portable" : target.class };
-}
-
 function usesWinners(): boolean {
   const asked = process.env.MICROMIND_TUNE || "on";
   if (asked !== "on" && asked !== "off") throw new DeviceError(`MICROMIND_TUNE is ${asked}, expected on or off`);
@@ -123,78 +121,6 @@ export async function choose(options: OpenOptions, load = loadProvider): Promise
   const half = ({ adapter }: Choice) => adapter.features.has("shader-f16");
   const more = matrixOf(other.adapter) !== undefined || (half(other) && !half(first));
   return more && !others.software && others.vendor === own.vendor ? { ...other, instead: first } : first;
-}
-
-const probe = kernel({
-  name: "selfTest",
-  bindings: { x: "read", y: "write" },
-  workgroups: () => [1],
-  cost: () => ({ flops: 128, bytes: 512 }),
-  wgsl: () => /* wgsl */ `
-    @compute @workgroup_size(64)
-    fn main(@builtin(local_invocation_index) i: u32) { y[i] = x[i] * 3.0 + f32(i); }`,
-});
-
-/** What a kernel makes of `x`, in a `y` as large that holds `blank` before: the pool may hand out memory that holds the right answer of an earlier test. */
-async function answer(gpu: Gpu, spec: Kernel, x: ArrayBufferView, blank: ArrayBufferView): Promise<ArrayBuffer> {
-  const bytes = x.byteLength;
-  const views = { x: { block: gpu.alloc(bytes), offset: 0, bytes }, y: { block: gpu.alloc(bytes), offset: 0, bytes } };
-  gpu.write(views.x, x);
-  gpu.write(views.y, blank);
-  gpu.launch(spec, views, {});
-  return gpu.read(views.y).finally(() => {
-    for (const { block } of Object.values(views)) gpu.release(block);
-  });
-}
-
-/** @throws DeviceError where the adapter's answer is not the right one */
-export async function selfTest(gpu: Gpu): Promise<void> {
-  const input = Float32Array.from({ length: 64 }, (_, i) => i / 8 - 2);
-  const output = new Float32Array(await answer(gpu, probe, input, new Float32Array(64).fill(-1)));
-  const wrong = output.findIndex((value, i) => value !== input[i] * 3 + i);
-  if (wrong < 0) return;
-  const { name } = gpu;
-  gpu.close();
-  const detail = `element ${wrong} of the self-test is ${output[wrong]}, expected ${input[wrong] * 3 + wrong}`;
-  throw new DeviceError(`${name}: the driver computes wrongly (${detail}). ${howToInstall}`);
-}
-
-const halfProbe = kernel({
-  name: "halfTest",
-  bindings: { x: "read", y: "write" },
-  types: () => ({ x: "vec4<f16>", y: "vec4<f16>" }),
-  workgroups: () => [1],
-  cost: () => ({ flops: 512, bytes: 1024 }),
-  wgsl: () => /* wgsl */ `
-    var<workgroup> turned: array<vec4<f16>, 64>;
-    @compute @workgroup_size(64)
-    fn main(@builtin(local_invocation_index) i: u32) {
-      turned[i] = x[i] * 3.0h + vec4<f16>(vec4f(f32(i)));
-      workgroupBarrier();
-      let v = turned[63u - i];
-      y[i] = vec4<f16>(v.wz, f16(f32(v.x)), max(v.y, 0.5h));
-    }`,
-});
-
-/** Half precision is left out, with a line that says so, where it does not compute what it should. */
-export async function halfTest(gpu: Gpu, say: (line: string) => void = console.error): Promise<void> {
-  const input = Float16Array.from({ length: 256 }, (_, i) => i / 8 - 16);
-  const expected = Float16Array.from({ length: 256 }, (_, i) => {
-    const source = 4 * (63 - (i >> 2)) + [3, 2, 0, 1][i & 3];
-    const value = input[source] * 3 + (source >> 2);
-    return (i & 3) === 3 ? Math.max(value, 0.5) : value;
-  });
-  const blank = new Uint16Array(256).fill(0xffff);
-  const trouble = await answer(gpu, halfProbe, new Uint16Array(input.buffer), blank).then((bytes) => {
-    const output = new Float16Array(bytes);
-    const wrong = output.findIndex((value, i) => value !== expected[i]);
-    return wrong < 0 ? "" : `element ${wrong} of the test is ${output[wrong]}, expected ${expected[wrong]}`;
-  }, String); // a compiler's refusal arrives here
-  if (!trouble) return;
-  gpu.target = { ...withoutUnits(gpu.target), f16: false };
-  say(
-    `${gpu.name}: the driver computes wrongly in half precision (${trouble}); it is left out. A newer driver may do better`,
-  );
 }
 
 const units = ({ matrix }: Target) => (matrix ? `matrix units ${matrix.m} × ${matrix.n} × ${matrix.k}, ` : "");

@@ -11,9 +11,10 @@ import {
 import type { View } from "../../framework/device/bindings.ts";
 import type { Gpu } from "../../framework/device/gpu.ts";
 import { type Kernel, kernel, linearIndex, linearWorkgroups, moduleSource } from "../../framework/device/kernel.ts";
-import { choose, halfTest, openGpu, selfTest, summary, trySubgroups } from "../../framework/device/open.ts";
+import { choose, openGpu, summary, trySubgroups } from "../../framework/device/open.ts";
 import { sizeClass } from "../../framework/device/pool.ts";
 import { loadProvider, type Provider } from "../../framework/device/provider.ts";
+import { halfTest, selfTest, unitTest } from "../../framework/device/selfTest.ts";
 
 const gpu = await openGpu();
 afterAll(() => gpu.close());
@@ -101,6 +102,21 @@ describe("the adapter", () => {
     await halfTest(own, (line) => said.push(line));
     expect([said.length, own.target.f16]).toEqual([2, false]);
     expect(said[1]).toContain("halfTest");
+    own.close();
+  });
+  test("whose matrix units do not compute does without them, and says so", async () => {
+    const said: string[] = [];
+    const own = await openGpu();
+    expect([own.target.matrix, own.target.class]).toEqual([gpu.target.matrix, gpu.target.class]); // passed where there are some
+    own.target = { ...own.target, class: "matrix", matrix: { m: 16, n: 16, k: 16 }, subgroupSize: 32 };
+    own.launch = () => {};
+    await unitTest(own, (line) => said.push(line));
+    expect(said[0]).toMatch(
+      /matrix units compute wrongly \(element 0 of the test is NaN, expected -?\d+\); they are left out/,
+    );
+    expect([own.target.matrix, own.target.class]).toEqual([undefined, "portable"]);
+    await unitTest(own, (line) => said.push(line));
+    expect(said.length).toBe(1);
     own.close();
   });
   test("of an unknown provider is refused by name", async () => {

@@ -1,5 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { moduleSource, type Target, tuningSpace } from "../../framework/device/kernel.ts";
+import { unitProbe } from "../../framework/device/selfTest.ts";
 import { type MatmulCall, type MatmulShape, type MatmulTuning, matmul, matmulLaunch } from "../../kernels/matmul.ts";
 import { matrixBytes } from "../../kernels/shared/matmulMatrix.ts";
 import { matrixUnits, targetUnit, unitOf } from "../../kernels/shared/matrixUnits.ts";
@@ -144,6 +145,12 @@ test("Tint compiles every point of the tuning space, layout and epilogue without
   }
   for (const code of matrixUnits)
     add(aligned("NN"), matmul.pick?.(aligned("NN"), { ...nvidia, ...withUnit(nvidia, unitOf(code)) }) as MatmulTuning);
+  for (const { lanes, ...unit } of matrixUnits.map(unitOf))
+    modules.push({
+      name: `the test of ${unit.m} × ${unit.n} × ${unit.k}`,
+      source: moduleSource(unitProbe(unit, lanes), {}, {}),
+      pipeline: false,
+    });
   const amd = { ...nvidia, subgroupControl: true };
   add(aligned("NN"), matmul.pick?.(aligned("NN"), amd) as MatmulTuning, amd);
   expect(modules.at(-1)?.source).toContain("@compute @subgroup_size(32)");
