@@ -1,22 +1,30 @@
-import { describe, expect, test } from "bun:test";
-import { type Kernel, kernel } from "../../framework/device/kernel.ts";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { type Kernel, kernel, type Tuning } from "../../framework/device/kernel.ts";
 import { openGpu } from "../../framework/device/open.ts";
+import { matmulLaunch } from "../../kernels/matmul.ts";
 import { reduce } from "../../kernels/reduce.ts";
 import { noise } from "../kernels/launch.ts";
 import { races, unwatched, watchRaces } from "./watch.ts";
 
+setDefaultTimeout(120_000); // what watches itself compiles slowly
 await watchRaces();
 const gpu = await openGpu();
 
+interface How {
+  tuning?: Tuning;
+  /** Which of the two buffers a binding of another name takes. */
+  names?: Record<string, "x" | "y">;
+}
+
 /** The variables that one launch races for; which kind of race is told hangs on the order that the lanes had. */
-async function told(spec: Kernel, shape = {}, uniforms = {}): Promise<string[]> {
-  const views = Object.fromEntries(
-    ["x", "y"].map((name) => [name, { block: gpu.alloc(4096), offset: 0, bytes: 4096 }]),
-  );
-  gpu.write(views.x, noise(1024));
-  gpu.launch(spec, views, shape, uniforms);
-  await gpu.read(views.y);
-  for (const { block } of Object.values(views)) gpu.release(block);
+async function told(spec: Kernel, shape = {}, uniforms = {}, { tuning, names = {} }: How = {}): Promise<string[]> {
+  const [x, y] = [0, 1].map(() => ({ block: gpu.alloc(4096), offset: 0, bytes: 4096 }));
+  gpu.write(x, noise(1024));
+  gpu.write(y, new Float32Array(1024));
+  const views = Object.fromEntries(Object.entries(names).map(([name, of]) => [name, of === "x" ? x : y]));
+  gpu.launch(spec, { x, y, ...views }, shape, uniforms, tuning);
+  await gpu.read(y);
+  for (const { block } of [x, y]) gpu.release(block);
   return [...new Set((await races()).map(({ variable }) => variable))];
 }
 
@@ -84,12 +92,45 @@ describe("of lanes that touch one element", () => {
   });
 });
 
-test("a kernel of ours is watched, and told once its barrier is out", async () => {
+/** The kernel without its barrier number `left`. */
+const without = (spec: Kernel, left: number): Kernel => ({
+  ...spec,
+  name: `without ${made++}`,
+  wgsl: (...given) => {
+    let at = 0;
+    return spec.wgsl(...given).replaceAll("workgroupBarrier();", (barrier) => (at++ === left ? "" : barrier));
+  },
+});
+
+test("a reduction is in order, and not once its barrier is out", async () => {
   const shape = { op: "sum", x: "f32", y: "f32", together: true } as const;
   const sizes = { outer: 1, length: 1000, inner: 1, piece: 1000, pieces: 1 };
   const whole = reduce as unknown as Kernel;
   expect(await told(whole, shape, sizes)).toEqual([]);
-  const wgsl: Kernel["wgsl"] = (...given) => whole.wgsl(...given).replace("workgroupBarrier();", "");
-  expect(await told({ ...whole, name: "without", wgsl }, shape, sizes)).toEqual(["values"]);
+  expect(await told(without(whole, 0), shape, sizes)).toEqual(["values"]);
+});
+
+test.each([
+  ["two slices", 1, ["sliceA", "sliceB"]],
+  ["one slice", 0, ["sliceA", "sliceB"]],
+])("a GPU's product through %s is in order, and not without any of its two barriers", async (_, ahead, slices) => {
+  const tuning = {
+    variant: 1,
+    tileRows: 32,
+    tileColumns: 32,
+    rows: 4,
+    columns: 4,
+    step: 16,
+    ahead,
+    split: 1,
+    halves: 0,
+  };
+  const types = { a: "f32", b: "f32", c: "f32" } as const;
+  const sizes = { m: 32, n: 32, k: 32, batch: 1, strideA: 0, strideB: 0 };
+  const { kernel: product, shape, uniforms } = matmulLaunch({ layout: "NN", ...sizes, ...types });
+  const whole = product as unknown as Kernel;
+  const run = (spec: Kernel) => told(spec, shape, uniforms, { names: { a: "x", b: "x", c: "y" }, tuning });
+  expect(await run(whole)).toEqual([]);
+  for (const barrier of [0, 1]) expect(await run(without(whole, barrier))).toEqual(slices);
   expect([...unwatched]).toEqual([]);
 });
