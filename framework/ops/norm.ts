@@ -6,7 +6,7 @@ import { gpu } from "../tensor/engine.ts";
 import { expectShape, showShape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { expectFloat } from "./elementwise.ts";
-import { add, mul, rsqrt, sub } from "./pointwise.ts";
+import { add, cast, mul, rsqrt, sub } from "./pointwise.ts";
 import { mean, variance } from "./reduce.ts";
 
 /**
@@ -61,15 +61,16 @@ export function joinRows(
 }
 
 /**
- * Layer normalisation over the last axis: (x − mean) · rsqrt(var + eps) · weight + bias.
- * @param x [..., D]; weight and bias [D], either may be left out. Ba et al. 2016, arXiv:1607.06450
+ * Layer normalisation over the last axis: (x − mean) · rsqrt(var + eps) · weight + bias, computed in f32.
+ * @param x [..., D], f32 or f16, as what comes out is; weight and bias [D], either may be left out. Ba et al. 2016, arXiv:1607.06450
  */
 export function layerNorm(x: Tensor, weight?: Tensor, bias?: Tensor, { eps = 1e-5 }: { eps?: number } = {}): Tensor {
   expectFloat("layerNorm", x);
   if (weight) expectShape("layerNorm", "weight", weight.shape, [x.dim(-1)], `x is ${showShape(x.shape)}`);
   if (bias) expectShape("layerNorm", "bias", bias.shape, [x.dim(-1)], `x is ${showShape(x.shape)}`);
-  const centred = sub(x, mean(x, -1, { keepdim: true }));
-  const normal = mul(centred, rsqrt(add(variance(x, -1, { keepdim: true, correction: 0 }), eps)));
+  const wide = cast(x, "f32");
+  const centred = sub(wide, mean(wide, -1, { keepdim: true }));
+  const normal = mul(centred, rsqrt(add(variance(wide, -1, { keepdim: true, correction: 0 }), eps)));
   const scaled = weight ? mul(normal, weight) : normal;
-  return bias ? add(scaled, bias) : scaled;
+  return cast(bias ? add(scaled, bias) : scaled, x.dtype);
 }

@@ -101,10 +101,11 @@ export function sumSquares(x: Tensor): Tensor {
   return noGrad(() => runReduce("sumSquares", x, axesOf("sumSquares", x), [], "f32"));
 }
 
+/** The mean along the axes; f16 is summed and divided in f32, so that only the result must fit. */
 export function mean(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
   const list = axesOf("mean", x, axes);
-  const total = sum(isFloat(x.dtype) ? x : cast(x, "f32"), list, options);
-  return div(total, sizeOf(list.map((a) => x.shape[a])));
+  const total = sum(cast(x, "f32"), list, options);
+  return cast(div(total, sizeOf(list.map((a) => x.shape[a]))), isFloat(x.dtype) ? x.dtype : "f32");
 }
 
 function extremum(name: "max" | "min") {
@@ -140,15 +141,17 @@ export function argmax(x: Tensor, axis?: number, { keepdim = false }: ReduceOpti
   return noGrad(() => runReduce("argmax", x, axes, outShape(x.shape, axes, keepdim), "i32"));
 }
 
-/** Variance along the axes; `correction` 1 divides by n - 1 (PyTorch's default), 0 by n. */
+/** Variance along the axes, computed in f32; `correction` 1 divides by n - 1 (PyTorch's default), 0 by n. */
 export function variance(
   x: Tensor,
   axes?: Axes,
   { keepdim = false, correction = 1 }: ReduceOptions & { correction?: number } = {},
 ): Tensor {
   const list = axesOf("var", x, axes);
-  const centred = sub(x, mean(x, list, { keepdim: true }));
-  return div(sum(mul(centred, centred), list, { keepdim }), sizeOf(list.map((a) => x.shape[a])) - correction);
+  const wide = cast(x, "f32");
+  const centred = sub(wide, mean(wide, list, { keepdim: true }));
+  const total = sum(mul(centred, centred), list, { keepdim });
+  return cast(div(total, sizeOf(list.map((a) => x.shape[a])) - correction), isFloat(x.dtype) ? x.dtype : "f32");
 }
 
 /** log(sum(exp(x))) along the axes, shifted by the maximum so that nothing overflows. */

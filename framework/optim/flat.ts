@@ -1,6 +1,7 @@
 import { fill, updateInPlace } from "../ops/elementwise.ts";
 import { gpu } from "../tensor/engine.ts";
 import { unscoped } from "../tensor/scope.ts";
+import { expectShape } from "../tensor/shape.ts";
 import { aligned, Tensor } from "../tensor/tensor.ts";
 
 /** Parameters and their gradients, each in one buffer of which the tensors are views. */
@@ -75,9 +76,11 @@ function build(
   const own = parameters.map((p, i) => {
     p.rehome(values.window(offsets[i], p.shape));
     p.name = names[i];
-    p.grad?.dispose();
+    const before = p.grad;
     p.grad = gradients.window(offsets[i], p.shape);
     p.grad.name = `${names[i]}.grad`;
+    takeOver(before, p.grad);
+    before?.dispose();
     p.half?.dispose();
     p.half = halves?.window(offsets[i], p.shape);
     return { grad: p.grad, half: p.half };
@@ -85,6 +88,13 @@ function build(
   const buffer = { names, parameters, own, offsets, values, gradients, halves };
   refreshHalves(buffer);
   return buffer;
+}
+
+/** Copies a gradient that lies elsewhere into its place. @throws ShapeError where it is of another shape */
+export function takeOver(gradient: Tensor | undefined, place: Tensor): void {
+  if (!gradient || gradient.disposed) return;
+  expectShape("optimizer", place.name, gradient.shape, place.shape);
+  updateInPlace("f32(a)", place, [gradient]);
 }
 
 /** Rounds the values to f16 anew, after they have changed. */

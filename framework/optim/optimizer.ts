@@ -10,7 +10,7 @@ import { concat, stack } from "../ops/shape.ts";
 import { gpu } from "../tensor/engine.ts";
 import { scope, unscoped } from "../tensor/scope.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { type FlatBuffer, flatten, refreshHalves } from "./flat.ts";
+import { type FlatBuffer, flatten, refreshHalves, takeOver } from "./flat.ts";
 
 export interface StepOptions {
   learningRate?: number;
@@ -40,6 +40,9 @@ export const precisions: Precision[] = ["f32", "f16"];
 /** torch.amp.GradScaler's first scale. */
 const FIRST_SCALE = 2 ** 16;
 
+/** Whose buffers a parameter lies in. */
+const owners = new WeakMap<Tensor, Optimizer>();
+
 /**
  * What all optimizers share: parameters, gradients and moments in flat buffers, and a decision on the device (clip, skip) that
  * needs no read. Takes the parameters over into its buffers; they stay the same tensors.
@@ -61,7 +64,8 @@ export abstract class Optimizer {
     precision: Precision = "f32",
   ) {
     const all = parameters instanceof Map ? parameters : new Map(parameters.map((p, i) => [`${i}`, p]));
-    const named = new Map([...all].filter(([, p]) => p.requiresGrad)); // frozen ones stay where they are
+    const first = new Map([...all].reverse().map(([name, p]) => [p, name])); // weights that are tied come twice
+    const named = new Map([...all].filter(([name, p]) => p.requiresGrad && first.get(p) === name)); // frozen ones stay where they are
     if (!precisions.includes(precision))
       throw new MicroMindError(`optimizer: precision is ${precision}, expected ${precisions.join(" or ")}`);
     if (named.size === 0)
@@ -70,6 +74,7 @@ export abstract class Optimizer {
     if (halved && !gpu().target.f16)
       throw new MicroMindError(`optimizer: ${gpu().name} has no f16; train with precision "f32"`);
     this.buffers = flatten(named, halved);
+    for (const p of named.values()) owners.set(p, this);
     gpu().trim(); // where the parameters lay before
     this.control = unscoped(() => full([4], 0));
     this.scaler = halved ? unscoped(() => Tensor.from([FIRST_SCALE, 0, 0, 0])) : undefined;
@@ -83,9 +88,14 @@ export abstract class Optimizer {
   /** Launches the update of one flat buffer with its moments. */
   protected abstract update(buffer: FlatBuffer, moments: Tensor[], learningRate: number): void;
 
-  /** Sets all gradients to zero. */
+  /** Sets all gradients to zero, in the optimizer's own place for them. */
   zeroGrad(): void {
-    for (const { gradients } of this.buffers) fill(gradients, 0);
+    for (const { parameters, own, gradients } of this.buffers) {
+      fill(gradients, 0);
+      parameters.forEach((p, i) => {
+        if (owners.get(p) === this) p.grad = own[i].grad;
+      });
+    }
   }
 
   /** Changes the parameters by their gradients, unless loss or gradients are not finite. */
@@ -96,6 +106,7 @@ export abstract class Optimizer {
       );
     noGrad(() =>
       scope(() => {
+        const parts = this.buffers.map((buffer) => this.takingPart(buffer));
         const squares = stack(this.buffers.map((b) => sumSquares(b.gradients)));
         const finite = loss ?? squares;
         const views = { squares: squares.view(), loss: finite.view(), control: this.control.view() };
@@ -107,16 +118,43 @@ export abstract class Optimizer {
           { n: squares.size, maxNorm },
         );
         this.buffers.forEach((buffer, i) => {
-          this.update(
-            buffer,
-            this.moments.map((m) => m.tensors[i]),
-            learningRate,
-          );
+          for (const [start, size] of parts[i]) {
+            const part = (t: Tensor) => t.window(start, [size]);
+            const own = { ...buffer, values: part(buffer.values), gradients: part(buffer.gradients) };
+            this.update(
+              own,
+              this.moments.map((m) => part(m.tensors[i])),
+              learningRate,
+            );
+          }
           refreshHalves(buffer);
         });
       }),
     );
     gpu().flush();
+  }
+
+  /**
+   * The stretches of a buffer (first element, elements) that a step changes: all of it, but for parameters that were frozen or left without a
+   * gradient since. Gradients that a script put elsewhere are copied to their place.
+   */
+  private takingPart({ names, parameters, own, offsets, values }: FlatBuffer): [start: number, size: number][] {
+    const stretches: [number, number][] = [];
+    parameters.forEach((p, i) => {
+      if (owners.get(p) !== this)
+        throw new MicroMindError(`optimizer: another optimizer has taken ${names[i]} over; this one can step no more`);
+      const { grad: place } = own[i];
+      const takesPart = p.requiresGrad && p.grad !== undefined;
+      if (!takesPart) fill(place, 0);
+      else if (p.grad !== place) takeOver(p.grad, place);
+      if (takesPart) p.grad = place;
+      const size = (offsets[i + 1] ?? values.size) - offsets[i];
+      const last = stretches.at(-1);
+      if (!takesPart) return;
+      if (last && last[0] + last[1] === offsets[i]) last[1] += size;
+      else stretches.push([offsets[i], size]);
+    });
+    return stretches;
   }
 
   /** Reads back what the last step came to, and other figures of one number each in the same copy. Waits for it. */

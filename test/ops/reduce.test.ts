@@ -135,6 +135,20 @@ test("an axis outside the shape is named", () => {
   expect(() => zeros([2, 3]).sum(2)).toThrow("sum: axis 2 is outside shape [2, 3]");
 });
 
+test.skipIf(!gpu.target.f16)("mean and variance of f16 need only fit themselves", async () => {
+  expect(await Tensor.from(new Float32Array(40000).fill(2), { dtype: "f16" }).mean().item()).toBe(2);
+  const x = Tensor.from(new Float32Array(512).fill(200), { dtype: "f16" });
+  expect(await x.mean().item()).toBe(200);
+  expect([x.mean().dtype, await x.var().item()]).toEqual(["f16", 0]);
+});
+
+test("a long running sum keeps its precision", async () => {
+  const n = 70_000;
+  const sums = await Tensor.from(new Float32Array(n).fill(0.1)).cumsum(0).data();
+  const exact = Math.fround(0.1) * n;
+  expect(Math.abs(sums[n - 1] / exact - 1)).toBeLessThan(1e-5);
+});
+
 test.skipIf(!gpu.target.f16)("sums over f16 are made in f32", async () => {
   const x = Tensor.from(new Float32Array(4096).fill(1), { dtype: "f16" });
   expect(await x.sum().item()).toBe(4096);

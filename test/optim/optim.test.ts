@@ -265,3 +265,69 @@ test("refuses a rate or a limit that is no number, and a precision that is none"
     "optimizer: precision is bf16, expected f32 or f16",
   );
 });
+
+describe("gradients that lie elsewhere count as PyTorch's do", () => {
+  const parameter = () => {
+    const p = Tensor.from([1, 1]);
+    p.requiresGrad = true;
+    return p;
+  };
+  const sgd = (...p: Tensor[]) => new SGD(p, { learningRate: 1 });
+  const values = async (p: Tensor) => Array.from(await p.data());
+
+  test("those from before the optimizer", async () => {
+    const p = parameter();
+    p.sum().backward();
+    sgd(p).step();
+    expect(await values(p)).toEqual([0, 0]);
+  });
+  test("those made after the old ones were taken away", async () => {
+    const p = parameter();
+    const optimizer = sgd(p);
+    for (let i = 1; i <= 2; i++) {
+      p.grad = undefined;
+      p.sum().backward();
+      optimizer.step();
+      expect(await values(p)).toEqual([1 - i, 1 - i]);
+    }
+  });
+  test("those that a script puts there, until zeroGrad", async () => {
+    const p = parameter();
+    const optimizer = sgd(p);
+    p.grad = Tensor.from([5, 7]);
+    optimizer.step();
+    expect(await values(p)).toEqual([-4, -6]);
+    p.grad = Tensor.from([5, 7]);
+    optimizer.zeroGrad();
+    optimizer.step();
+    expect(await values(p)).toEqual([-4, -6]);
+    p.grad = Tensor.from([5]);
+    expect(() => optimizer.step()).toThrow("optimizer: 0.grad is [1], expected [2]");
+  });
+  test("what is frozen or has none stays as it is, decay or not, between others that change", async () => {
+    const [a, b, c, d] = [parameter(), parameter(), parameter(), parameter()];
+    const optimizer = new AdamW([a, b, c, d], { learningRate: 0.1, weightDecay: 0.5 });
+    for (const p of [a, b, c, d]) p.sum().backward();
+    b.requiresGrad = false;
+    c.grad = undefined;
+    optimizer.step({ clip: 100 });
+    expect(await values(b)).toEqual([1, 1]);
+    expect(await values(c)).toEqual([1, 1]);
+    for (const p of [a, d]) expect((await values(p))[0]).toBeCloseTo(0.85, 4);
+    expect((await optimizer.report(Tensor.from([0]))).gradNorm).toBeCloseTo(2, 5);
+  });
+  test("a parameter that is given twice is trained once", async () => {
+    const p = parameter();
+    const optimizer = sgd(p, p);
+    p.sum().backward();
+    optimizer.step();
+    expect(await values(p)).toEqual([0, 0]);
+    expect(optimizer.buffers[0].names).toEqual(["0"]);
+  });
+  test("an optimizer whose parameters another took over says so", () => {
+    const p = parameter();
+    const first = sgd(p);
+    sgd(p);
+    expect(() => first.step()).toThrow("optimizer: another optimizer has taken 0 over");
+  });
+});
