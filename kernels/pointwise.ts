@@ -126,11 +126,15 @@ function helpers(expr: string): string {
 }
 
 const library: Record<string, string> = {
-  // WGSL's pow is undefined below zero, and its constants may not be NaN.
+  // WGSL's pow is undefined from zero down, and its constants may be neither NaN nor infinite.
   power: `
     fn power(x: f32, p: f32) -> f32 {
-      if (x >= 0.0) { return pow(x, p); }
-      if (p != floor(p)) { var bits = 0x7fc00000u; return bitcast<f32>(bits); }
+      var infinity = 0x7f800000u;
+      if (p == 0.0 || x == 1.0) { return 1.0; }
+      if (x > 0.0) { return pow(x, p); }
+      if (x == 0.0 && p > 0.0) { return 0.0; }
+      if (x == 0.0 && p < 0.0) { return bitcast<f32>(infinity); }
+      if (p != floor(p)) { return bitcast<f32>(infinity + 0x400000u); }
       let magnitude = pow(-x, p);
       return select(magnitude, -magnitude, fract(p * 0.5) != 0.0);
     }`,
@@ -147,6 +151,12 @@ const library: Record<string, string> = {
       if ((bitcast<u32>(y) & 0x7fffffffu) > 0x7f800000u) { return y; }
       return max(x, y);
     }`,
+  orNaN: `
+    fn orNaN(x: f32, y: f32) -> f32 {
+      if ((bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u) { return x; }
+      return y;
+    }`,
+  same: "fn same(x: f32, y: f32) -> bool { return x == y && (bitcast<u32>(x) & 0x7fffffffu) <= 0x7f800000u; }",
   // WGSL promises 2^-11 of sin and cos, and that within ±π only: by quarter turns (taken away in three parts) and Cephes' polynomials (Moshier).
   quarterWave: `
     fn quarterWave(x: f32, ahead: i32) -> f32 {

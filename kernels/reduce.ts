@@ -11,13 +11,16 @@ export interface ReduceShape {
   together: boolean;
 }
 
+// Infinite, which no constant of WGSL may be.
+const infinite = (bits: string) => `bitcast<f32>(${bits} | (u.outer & 0u))`;
+const [lowest, highest] = [infinite("0xff800000u"), infinite("0x7f800000u")];
 const start: Record<Reduction, string> = {
-  sum: "0",
-  sumSquares: "0",
-  max: "-3.4028234e38",
-  argmax: "-3.4028234e38",
-  min: "3.4028234e38",
-  argmin: "3.4028234e38",
+  sum: "0.0",
+  sumSquares: "0.0",
+  max: lowest,
+  argmax: lowest,
+  min: highest,
+  argmin: highest,
 };
 
 /**
@@ -69,7 +72,7 @@ export const reduce = kernel<ReduceShape, { lanes: number }>({
 });
 
 function initial(op: Reduction, type: string): string {
-  if (type === "f32") return `f32(${start[op]})`;
+  if (type === "f32") return start[op];
   const ends: Record<string, [string, string]> = {
     i32: ["i32(-2147483647 - 1)", "2147483647i"],
     u32: ["0u", "4294967295u"],

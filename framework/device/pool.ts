@@ -1,5 +1,8 @@
 import { DeviceError, OutOfMemoryError } from "./errors.ts";
 
+/** Buffers that nobody means to keep alive: a loop without a scope makes them, and some 21,000 crash llvmpipe (65,530 mappings of a process). */
+const MOST_LIVE = 16_384;
+
 /** A GPU buffer of the pool. `id` is never reused, so that a bind group's key can name it. */
 export interface Block {
   id: number;
@@ -64,6 +67,13 @@ export class BufferPool {
   alloc(bytes: number, owner?: Owner): Block {
     const size = sizeClass(bytes);
     if (size > this.maxBytes) throw this.outOfMemory(bytes, owner, `the adapter's buffers end at ${mb(this.maxBytes)}`);
+    if (this.stat.liveBuffers >= MOST_LIVE)
+      throw this.outOfMemory(
+        bytes,
+        owner,
+        `in ${MOST_LIVE} tensors`,
+        "What a loop makes is freed by scope(() => …), using or dispose()",
+      );
     const again = this.held?.free.get(size)?.pop();
     if (again) return again;
     const block = this.reuse(size) ?? this.create(size, owner);
@@ -161,10 +171,15 @@ export class BufferPool {
     return { id: this.nextId++, buffer, bytes: size, owner };
   }
 
-  private outOfMemory(bytes: number, owner: Owner | undefined, why: string): OutOfMemoryError {
+  private outOfMemory(
+    bytes: number,
+    owner: Owner | undefined,
+    why: string,
+    advice = "Use a smaller batch or sequence",
+  ): OutOfMemoryError {
     return new OutOfMemoryError(
       `out of GPU memory: ${mb(bytes)} for ${describe(owner)} with ${mb(this.stat.liveBytes)} live, ${why}. ` +
-        `Use a smaller batch or sequence.\nThe largest live tensors:\n${this.largest()}`,
+        `${advice}.\nThe largest live tensors:\n${this.largest()}`,
     );
   }
 }

@@ -133,6 +133,8 @@ const addTo = op("scatterAdd", {
 export function select(x: Tensor, axis: number, index: number): Tensor {
   const at = axisOf("select", axis, x.shape);
   const i = index < 0 ? index + x.shape[at] : index;
+  if (!Number.isInteger(i) || i < 0 || i >= x.shape[at])
+    throw new ShapeError(`select: index ${index} is outside axis ${axis} of ${showShape(x.shape)}`);
   const picked = indexSelect(x, at, Tensor.from(Int32Array.of(i)));
   return reshape(
     picked,

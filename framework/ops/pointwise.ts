@@ -20,6 +20,8 @@ interface Unary {
   integers?: boolean;
   /** Of those, only ones with a sign. */
   signed?: boolean;
+  /** What WGSL says of it may lose a NaN. */
+  losesNaN?: boolean;
 }
 
 /** The value in WGSL of `a`, and the gradient in ops of x, y and dy: a row an op. */
@@ -31,7 +33,7 @@ const unary = {
   rsqrt: { wgsl: "inverseSqrt(a)", gradient: ({ y, dy }) => mul(mul(dy, -0.5), mul(y, mul(y, y))) },
   sin: { wgsl: "quarterWave(a, 0)", gradient: ({ x, dy }) => mul(dy, cos(x)) },
   cos: { wgsl: "quarterWave(a, 1)", gradient: ({ x, dy }) => neg(mul(dy, sin(x))) },
-  tanh: { wgsl: "safeTanh(a)", gradient: ({ y, dy }) => mul(dy, sub(1, mul(y, y))) },
+  tanh: { wgsl: "safeTanh(a)", gradient: ({ y, dy }) => mul(dy, sub(1, mul(y, y))), losesNaN: true },
   sigmoid: { wgsl: "1.0 / (1.0 + exp(-a))", gradient: ({ y, dy }) => mul(dy, mul(y, sub(1, y))) },
   logSigmoid: { wgsl: "min(a, 0.0) - log(1.0 + exp(-abs(a)))", gradient: ({ x, dy }) => mul(dy, sigmoid(neg(x))) },
   silu: {
@@ -41,20 +43,20 @@ const unary = {
       return mul(dy, mul(s, add(1, mul(x, sub(1, s)))));
     },
   },
-  relu: { wgsl: "max(a, 0)", gradient: ({ x, dy }) => where(gt(x, 0), dy, 0), integers: true },
+  relu: { wgsl: "max(a, 0)", gradient: ({ x, dy }) => where(gt(x, 0), dy, 0), integers: true, losesNaN: true },
   abs: { wgsl: "abs(a)", gradient: ({ x, dy }) => mul(dy, sign(x)), integers: true },
-  sign: { wgsl: "sign(a)", gradient: ({ dy }) => mul(dy, 0), integers: true, signed: true },
+  sign: { wgsl: "sign(a)", gradient: ({ dy }) => mul(dy, 0), integers: true, signed: true, losesNaN: true },
   erf: { wgsl: "erf(a)", gradient: ({ x, dy }) => mul(dy, mul(exp(neg(mul(x, x))), 2 / Math.sqrt(Math.PI))) },
 } satisfies Record<string, Unary>;
 
 function unaryOp(name: keyof typeof unary): (x: Tensor) => Tensor {
-  const { wgsl, gradient, integers, signed } = unary[name] as Unary;
+  const { wgsl, gradient, integers, signed, losesNaN } = unary[name] as Unary;
   return op(name, {
     value(x: Tensor) {
       if (!integers) expectFloat(name, x);
       else if (signed && x.dtype === "u32")
         throw new DTypeError(`${name}: x is u32, expected f32, f16 or i32; cast it first`);
-      const y = elementwise(name, wgsl, [x]);
+      const y = elementwise(name, losesNaN && isFloat(x.dtype) ? `orNaN(a, ${wgsl})` : wgsl, [x]);
       return { y, saved: { x, y } };
     },
     gradient: (dy, { x, y }) => [gradient({ x, y, dy })],
@@ -151,11 +153,18 @@ function binaryValue(name: string, wgsl: string, a: Tensor, b: Operand, dtype?: 
   const result = name === "div" && !isFloat(common) ? "f32" : common;
   const type = result === "f16" ? "f32" : result;
   const right = b instanceof Tensor ? "b" : "u.s";
-  const plain = isFloat(type) ? wgsl : wgsl.replace("lesser(", "min(").replace("greater(", "max("); // integers have no NaN
+  const plain = isFloat(type) ? wgsl : withoutNaN(wgsl);
   const expr = plain.replace(/\ba\b/g, `${type}(a)`).replace(/\bb\b/g, `${type}(${right})`);
   const operands = b instanceof Tensor ? [a, b] : [a];
   return elementwise(name, expr, operands, { dtype: dtype ?? result, s: b instanceof Tensor ? 0 : b });
 }
+
+/** The same of integers, which have no NaN. */
+const withoutNaN = (wgsl: string) =>
+  wgsl
+    .replace("lesser(", "min(")
+    .replace("greater(", "max(")
+    .replace(/same\(a, b\)/, "a == b");
 
 export const add = binaryOp("add");
 export const sub = binaryOp("sub");
@@ -194,15 +203,15 @@ const powTensor = op("pow", {
 });
 
 /** Comparisons give ones and zeros in f32 and have no gradient. */
-function comparison(name: string, sign: string): (a: Tensor, b: Operand) => Tensor {
-  return (a, b) => noGrad(() => binaryValue(name, `select(0.0, 1.0, a ${sign} b)`, a, b, "f32"));
+function comparison(name: string, wgsl: string): (a: Tensor, b: Operand) => Tensor {
+  return (a, b) => noGrad(() => binaryValue(name, `select(0.0, 1.0, ${wgsl})`, a, b, "f32"));
 }
-export const eq = comparison("eq", "==");
-export const ne = comparison("ne", "!=");
-export const lt = comparison("lt", "<");
-export const le = comparison("le", "<=");
-export const gt = comparison("gt", ">");
-export const ge = comparison("ge", ">=");
+export const eq = comparison("eq", "same(a, b)");
+export const ne = comparison("ne", "!(same(a, b))");
+export const lt = comparison("lt", "a < b");
+export const le = comparison("le", "a <= b");
+export const gt = comparison("gt", "a > b");
+export const ge = comparison("ge", "a >= b");
 
 /** a where the condition is not 0, else b; all three broadcast. */
 export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
@@ -230,10 +239,15 @@ const whereOp = op("where", {
 export const clamp = op("clamp", {
   value(x: Tensor, { min = -3.4028234e38, max = 3.4028234e38 }: { min?: number; max?: number }) {
     const type = x.dtype === "f16" ? "f32" : x.dtype;
-    const y = elementwise("clamp", isFloat(x.dtype) ? "clamp(a, u.s, u.t)" : `${type}(clamp(f32(a), u.s, u.t))`, [x], {
-      s: min,
-      t: max,
-    });
+    const y = elementwise(
+      "clamp",
+      isFloat(x.dtype) ? "orNaN(a, clamp(a, u.s, u.t))" : `${type}(clamp(f32(a), u.s, u.t))`,
+      [x],
+      {
+        s: min,
+        t: max,
+      },
+    );
     return { y, saved: { x, min, max } };
   },
   gradient: (dy, { x, min, max }) => [mul(dy, mul(ge(x, min), le(x, max)))],

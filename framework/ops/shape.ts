@@ -186,6 +186,10 @@ export function split(x: Tensor, size: number | readonly number[], axis = 0): Te
 
 export function unsqueeze(x: Tensor, axis: number): Tensor {
   const at = axis < 0 ? axis + x.rank + 1 : axis;
+  if (!Number.isInteger(at) || at < 0 || at > x.rank)
+    throw new ShapeError(
+      `unsqueeze: axis ${axis} is no place in ${showShape(x.shape)}, which takes ${-x.rank - 1} to ${x.rank}`,
+    );
   return reshape(x, [...x.shape.slice(0, at), 1, ...x.shape.slice(at)]);
 }
 

@@ -27,8 +27,13 @@ export type HostArray = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Ui
 export function encode(values: ArrayLike<number>, dtype: DType): ArrayBufferView {
   if (dtype === "f32") return values instanceof Float32Array ? values : Float32Array.from(values);
   if (dtype === "f16") return Float16Array.from(values);
-  if (dtype === "i32") return values instanceof Int32Array ? values : Int32Array.from(values);
-  return values instanceof Uint32Array ? values : Uint32Array.from(values);
+  const [type, least, most] =
+    dtype === "i32" ? ([Int32Array, -(2 ** 31), 2 ** 31 - 1] as const) : ([Uint32Array, 0, 2 ** 32 - 1] as const);
+  if (values instanceof type) return values;
+  for (let i = 0; i < values.length; i++)
+    if (!(values[i] >= least && values[i] <= most))
+      throw new DTypeError(`tensor: ${values[i]} at ${i} does not fit ${dtype}`);
+  return type.from(values);
 }
 
 /** What was read from a GPU buffer, as numbers; f16 widens to f32. */

@@ -12,7 +12,7 @@ import type { View } from "../../framework/device/bindings.ts";
 import type { Gpu } from "../../framework/device/gpu.ts";
 import { type Kernel, kernel, linearIndex, linearWorkgroups, moduleSource } from "../../framework/device/kernel.ts";
 import { choose, openGpu, summary, trySubgroups } from "../../framework/device/open.ts";
-import { sizeClass } from "../../framework/device/pool.ts";
+import { BufferPool, sizeClass } from "../../framework/device/pool.ts";
 import { loadProvider, type Provider } from "../../framework/device/provider.ts";
 import { halfTest, selfTest, unitTest } from "../../framework/device/selfTest.ts";
 
@@ -344,6 +344,20 @@ describe("memory", () => {
       /out of GPU memory: .* for matmul \[9, 9\] f32 .*Use a smaller batch or sequence[\s\S]*the big one \[512, 512\] f32/,
     );
     gpu.release(big);
+  });
+  test("in ever more buffers is an error that says how to free them, long before the driver crashes", () => {
+    const device = { createBuffer: () => ({}) } as unknown as GPUDevice;
+    const pool = new BufferPool(
+      device,
+      2 ** 30,
+      () => {},
+      () => {},
+    );
+    const forgetful = () => {
+      for (let i = 0; i < 100_000; i++) pool.alloc(4);
+    };
+    expect(forgetful).toThrow(/in 16384 tensors\. What a loop makes is freed by scope/);
+    expect(pool.stats.liveBuffers).toBe(16384);
   });
   test("is counted: live, free and peak", () => {
     gpu.pool.resetPeak();

@@ -238,6 +238,33 @@ for (const x of [0, -0.5, Math.PI / 2, Math.PI, 100, -5000.5, 8192])
     expect(Math.abs((await ops.cos(angle).item()) - Math.cos(exact))).toBeLessThan(4e-7);
   });
 
+test("a NaN stays one, and equals nothing", async () => {
+  const x = Tensor.from([Number.NaN, 1]);
+  for (const y of [x.relu(), x.tanh(), x.sign(), x.clamp({ min: -2, max: 2 }), x.abs(), x.maximum(0), x.sigmoid()])
+    expect(Number.isNaN((await y.data())[0])).toBe(true);
+  expect([...(await x.eq(x).data())]).toEqual([0, 1]);
+  expect([...(await x.ne(x).data())]).toEqual([1, 0]);
+  expect([...(await x.ne(Number.NaN).data())]).toEqual([1, 1]);
+  expect([...(await Tensor.from(Int32Array.of(3, 4)).eq(3).data())]).toEqual([1, 0]);
+});
+
+test("powers of nothing, to nothing and of one", async () => {
+  const power = async (x: number, p: number) => (await ops.pow(Tensor.from([x]), Tensor.from([p])).data())[0];
+  for (const [x, p, y] of [
+    [0, 0, 1],
+    [0, 2.5, 0],
+    [0, -1, Number.POSITIVE_INFINITY],
+    [-2, 0, 1],
+    [1, Number.NaN, 1],
+    [-2, 3, -8],
+    [-2, 0.5, Number.NaN],
+  ])
+    expect([x, p, await power(x, p)]).toEqual([x, p, y]);
+  const x = input([1], 1, { scale: 0 });
+  ops.pow(x, 1).sum().backward();
+  expect(await x.grad?.item()).toBe(1);
+});
+
 test("sin and cos of what has no angle are NaN", async () => {
   for (const x of [Number.NaN, Number.POSITIVE_INFINITY]) {
     expect(await ops.sin(Tensor.from([x])).item()).toBeNaN();

@@ -142,6 +142,13 @@ test.skipIf(!gpu.target.f16)("mean and variance of f16 need only fit themselves"
   expect([x.mean().dtype, await x.var().item()]).toEqual(["f16", 0]);
 });
 
+test("the largest of nothing but -Infinity is that", async () => {
+  const [low, high] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
+  expect(await Tensor.from([low, low]).max().item()).toBe(low);
+  expect(await Tensor.from([high, high]).min().item()).toBe(high);
+  expect(await Tensor.from([low, low]).argmax().item()).toBe(0);
+});
+
 test("a long running sum keeps its precision", async () => {
   const n = 70_000;
   const sums = await Tensor.from(new Float32Array(n).fill(0.1)).cumsum(0).data();

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { gradcheck } from "../../framework/autograd/gradcheck.ts";
 import { arange, zeros } from "../../framework/ops/create.ts";
 import { blockDiag, concat, expand, permute, reshape, slice, split, stack } from "../../framework/ops/shape.ts";
+import { Tensor } from "../../framework/tensor/tensor.ts";
 import { input } from "./support.ts";
 
 const counting = (...shape: number[]) =>
@@ -130,4 +131,20 @@ test("blockDiag sets matrices down a diagonal of zeros, those of no columns too"
   ]);
   await gradcheck((a, b) => blockDiag([a, b]), [input([2, 3], 1), input([3, 1], 2)]);
   expect(() => blockDiag([zeros([2])])).toThrow("blockDiag: [2] is no matrix");
+});
+
+test("places that are none are named", () => {
+  const x = zeros([2, 3]);
+  expect(() => x.select(1, 3)).toThrow("select: index 3 is outside axis 1 of [2, 3]");
+  expect(() => x.select(0, -3)).toThrow("select: index -3 is outside axis 0 of [2, 3]");
+  expect(() => x.select(0, 0.5)).toThrow("select: index 0.5 is outside");
+  expect(() => x.unsqueeze(3)).toThrow("unsqueeze: axis 3 is no place in [2, 3], which takes -3 to 2");
+  expect(x.unsqueeze(-3).shape).toEqual([1, 2, 3]);
+});
+
+test("numbers that an integer does not hold are named", () => {
+  expect(() => Tensor.from([1, 3e9], { dtype: "i32" })).toThrow("tensor: 3000000000 at 1 does not fit i32");
+  expect(() => Tensor.from([-1], { dtype: "u32" })).toThrow("tensor: -1 at 0 does not fit u32");
+  expect(() => Tensor.from([Number.NaN], { dtype: "i32" })).toThrow("tensor: NaN at 0 does not fit i32");
+  expect(Tensor.from([2 ** 32 - 1], { dtype: "u32" }).size).toBe(1);
 });
