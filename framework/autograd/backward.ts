@@ -85,6 +85,7 @@ function differentiate(node: OpNode, dy: Tensor, gradients: Map<Node, Tensor>, c
     throw new ConsumedGraphError(
       `backward: the graph of ${node.op} was consumed by an earlier backward; use {retainGraph: true} there`,
     );
+  node.expectUnchanged();
   if (createGraph && !node.twice) throw new MicroMindError(`backward: ${node.op} has no second derivative`);
   const saved = { ...node.saved };
   const outputs = createGraph

@@ -33,6 +33,7 @@ let order = 0;
 export class OpNode implements GraphNode {
   readonly order = order++;
   private holders = 0;
+  private readonly versions: number[] = [];
 
   constructor(
     readonly op: string,
@@ -46,6 +47,18 @@ export class OpNode implements GraphNode {
     readonly outputs: readonly string[],
   ) {
     for (const input of inputs) input?.retain();
+    eachTensor(saved, (tensor) => this.versions.push(tensor.version));
+  }
+
+  /** @throws MicroMindError where something that was saved has other elements by now */
+  expectUnchanged(): void {
+    let i = 0;
+    eachTensor(this.saved, (tensor) => {
+      if (tensor.version !== this.versions[i++])
+        throw new MicroMindError(
+          `backward: ${tensor}, which the gradient of ${this.op} needs, was changed since (by write or an optimizer's step); run backward first, or the forward pass again`,
+        );
+    });
   }
 
   retain(): void {

@@ -97,13 +97,15 @@ interface Binary {
   wgsl: string;
   /** [da, db], before they are summed to the operands' shapes. */
   gradient: (of: { a: Tensor; b: Operand; y: Tensor; dy: Tensor; needs: (i: number) => boolean }) => (Tensor | null)[];
+  /** The gradient needs no operand's value. */
+  linear?: boolean;
 }
 
 const when = <T>(wanted: boolean, make: () => T): T | null => (wanted ? make() : null);
 
 const binary = {
-  add: { wgsl: "a + b", gradient: ({ dy }) => [dy, dy] },
-  sub: { wgsl: "a - b", gradient: ({ dy, needs }) => [dy, when(needs(1), () => neg(dy))] },
+  add: { wgsl: "a + b", gradient: ({ dy }) => [dy, dy], linear: true },
+  sub: { wgsl: "a - b", gradient: ({ dy, needs }) => [dy, when(needs(1), () => neg(dy))], linear: true },
   mul: {
     wgsl: "a * b",
     gradient: ({ a, b, dy, needs }) => [when(needs(0), () => mul(dy, b)), when(needs(1), () => mul(dy, a))],
@@ -126,16 +128,19 @@ function shareTies(dy: Tensor, wins: Tensor, ties: Tensor): Tensor[] {
 }
 
 function binaryOp(name: keyof typeof binary): (a: Operand, b: Operand) => Tensor {
-  const { wgsl, gradient } = binary[name] as Binary;
+  const { wgsl, gradient, linear = false } = binary[name] as Binary;
   const apply = op(name, {
     value(a: Tensor, b: Operand) {
       const y = binaryValue(name, wgsl, a, b);
-      return { y, saved: { a, b, y, aShape: a.shape, bShape: b instanceof Tensor ? b.shape : [] } };
+      const like = (t: Operand) => (t instanceof Tensor ? { shape: t.shape, dtype: t.dtype } : undefined);
+      const values: { a?: Tensor; b?: Operand; y?: Tensor } = linear ? {} : { a, b, y };
+      return { y, saved: { ...values, likeA: like(a), likeB: like(b) } };
     },
-    gradient(dy, { a, b, y, aShape, bShape }, { needs }) {
+    gradient(dy, { a = dy, b = dy, y = dy, likeA, likeB }, { needs }) {
       const [da, db] = gradient({ a, b, y, dy, needs });
-      const to = (g: Tensor | null, shape: Dims, dtype: DType) => g && castTo(sumTo(g, shape), dtype);
-      return [to(da, aShape, a.dtype), b instanceof Tensor ? to(db, bShape, b.dtype) : null];
+      const to = (g: Tensor | null, like: { shape: Dims; dtype: DType } | undefined) =>
+        g && like ? castTo(sumTo(g, like.shape), like.dtype) : null;
+      return [to(da, likeA), to(db, likeB)];
     },
     twice: true,
   });

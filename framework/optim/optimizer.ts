@@ -127,6 +127,7 @@ export abstract class Optimizer {
               learningRate,
             );
           }
+          buffer.values.touch();
           refreshHalves(buffer);
         });
       }),

@@ -15,6 +15,8 @@ export const aligned = (size: number): number => Math.ceil(size / ALIGN) * ALIGN
 /** A block shared by the tensors that view it; it returns to the pool with the last of them. */
 class Storage {
   private users = 0;
+  /** How often elements were replaced in place. */
+  version = 0;
   constructor(readonly block: Block) {}
 
   retain(): this {
@@ -212,11 +214,22 @@ export class Tensor {
     return nest(await this.data(), this.shape);
   }
 
+  /** How often elements that it shares were replaced in place: by `write`, or by an optimizer. */
+  get version(): number {
+    return this.live().version;
+  }
+
+  /** Says that the elements are others now, so that a gradient which needs the old ones is refused. */
+  touch(): void {
+    this.live().version++;
+  }
+
   /** Replaces the elements. @throws ShapeError where their count differs */
   write(values: ArrayLike<number>): this {
     if (values.length !== this.size)
       throw new ShapeError(`${this.name}: ${values.length} values for shape ${showShape(this.shape)}`);
     if (values.length) gpu().write(this.view(), encode(values, this.dtype));
+    this.touch();
     this.half?.write(values);
     return this;
   }

@@ -4,6 +4,7 @@ import { gradcheck } from "../../framework/autograd/gradcheck.ts";
 import { isRecording, noGrad } from "../../framework/autograd/graph.ts";
 import { op } from "../../framework/autograd/op.ts";
 import { dropout } from "../../framework/ops/activation.ts";
+import { SGD } from "../../framework/optim/index.ts";
 import { scope } from "../../framework/tensor/scope.ts";
 import { Tensor } from "../../framework/tensor/tensor.ts";
 import { gpu, input, leftBehind, worst } from "../ops/support.ts";
@@ -177,4 +178,21 @@ describe("gradcheck", () => {
     const once = op("once", { value: (x: Tensor) => ({ y: x.mul(3), saved: {} }), gradient: (dy) => [dy.mul(3)] });
     expect(() => once(input([1])).backward({ createGraph: true })).toThrow("once has no second derivative");
   });
+});
+
+test("what was saved and then changed is refused, by write as by an optimizer", async () => {
+  const p = input([2], 1);
+  const x = Tensor.from([1, 2]);
+  const y = p.mul(x).sum();
+  x.write([100, 200]);
+  expect(() => y.backward()).toThrow(/backward: tensor \[2\] f32, which the gradient of mul needs, was changed since/);
+  const optimizer = new SGD([p], { learningRate: 1 });
+  const [first, second, third] = [p.pow(2).sum(), p.pow(4).sum(), p.add(3).sum()];
+  first.backward();
+  optimizer.step();
+  expect(() => second.backward()).toThrow(/which the gradient of pow needs, was changed since/);
+  third.backward(); // needs no value of p
+  x.write([1, 2]); // nobody waits for it any more
+  p.mul(x).sum().backward();
+  optimizer.dispose();
 });
