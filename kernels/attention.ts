@@ -6,6 +6,7 @@ import {
   attentionFlops,
   attentionTuning,
   attentionUniformTypes,
+  boundAs,
   forwardUses,
   pickAttention,
   validAttention,
@@ -38,13 +39,10 @@ export const attention = kernel<AttentionShape, AttentionTuning>({
     lse: "write",
     ...(segments ? { spans: "read" as const } : {}),
   }),
-  types: ({ dtype }) => ({
-    q: `vec4<${dtype}>`,
-    k: `vec4<${dtype}>`,
-    v: `vec4<${dtype}>`,
-    o: `vec4<${dtype}>`,
-    spans: "vec2u",
-  }),
+  types: ({ dtype }, { variant }) => {
+    const vector = boundAs(dtype, variant);
+    return { q: vector, k: vector, v: vector, o: vector, spans: "vec2u" };
+  },
   uniforms: attentionUniformTypes,
   sizes: ["queries", "keys", "heads", "batch"],
   manyRegisters: true,

@@ -6,6 +6,7 @@ import {
   attentionFlops,
   attentionTuning,
   attentionUniformTypes,
+  boundAs,
   gradientKVUses,
   pickAttention,
   validAttention,
@@ -29,9 +30,9 @@ export const attentionGradientKV = kernel<AttentionShape, AttentionTuning>({
     dv: "write",
     ...(segments ? { spans: "read" as const } : {}),
   }),
-  types: ({ dtype }) => {
-    const quad = `vec4<${dtype}>`;
-    return { q: quad, k: quad, v: quad, dO: quad, dk: quad, dv: quad, stats: "vec2f", spans: "vec2u" };
+  types: ({ dtype }, { variant }) => {
+    const vector = boundAs(dtype, variant);
+    return { q: vector, k: vector, v: vector, dO: vector, dk: vector, dv: vector, stats: "vec2f", spans: "vec2u" };
   },
   uniforms: attentionUniformTypes,
   sizes: ["queries", "keys", "heads", "batch"],

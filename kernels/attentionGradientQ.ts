@@ -6,6 +6,7 @@ import {
   attentionFlops,
   attentionTuning,
   attentionUniformTypes,
+  boundAs,
   gradientQUses,
   pickAttention,
   validAttention,
@@ -28,9 +29,9 @@ export const attentionGradientQ = kernel<AttentionShape, AttentionTuning>({
     dq: "write",
     ...(segments ? { spans: "read" as const } : {}),
   }),
-  types: ({ dtype }) => {
-    const quad = `vec4<${dtype}>`;
-    return { q: quad, k: quad, v: quad, dO: quad, dq: quad, stats: "vec2f", spans: "vec2u" };
+  types: ({ dtype }, { variant }) => {
+    const vector = boundAs(dtype, variant);
+    return { q: vector, k: vector, v: vector, dO: vector, dq: vector, stats: "vec2f", spans: "vec2u" };
   },
   uniforms: attentionUniformTypes,
   sizes: ["queries", "keys", "heads", "batch"],

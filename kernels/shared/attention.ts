@@ -44,6 +44,8 @@ export interface AttentionShape {
   dtype: Scalar;
   /** Where a group has few rows of queries, 1, 2, 4 or 8 that hold them, as in decoding; otherwise 0. */
   few: number;
+  /** Whether all rows begin at multiples of eight elements, of f16. */
+  eight: boolean;
 }
 
 /** Points on matrix units have two parameters more: `block`, rows that pass by at a time, and `unit`, the adapter's `unitCode`. */
@@ -72,6 +74,9 @@ export const attentionTuning = (rows: number[]) => [
   { variant: [2], rows: [64, 32], lanes: [128, 64, 256, 32], block: [64, 32, 16], unit: matrixUnits },
 ];
 
+/** What q, k, v and all that lies as they do are bound as: eights on matrix units, else fours. */
+export const boundAs = (dtype: Scalar, variant: number): string => (variant === 2 ? "halves8" : `vec4<${dtype}>`);
+
 /** What the variants on matrix units have in shared memory: forward, dq, dk and dv. */
 export const forwardUses: Uses = { slices: 1, scratches: 1, weights: 1 };
 export const gradientQUses: Uses = { slices: 2, scratches: 2, weights: 1 };
@@ -81,7 +86,7 @@ export const validAttention = (uses: Uses) => (shape: AttentionShape, tuning: At
   const { variant, rows, lanes, block, unit } = tuning;
   if (variant === 2) {
     const possible = unit > 0 && unit === targetUnit(target) && block > 0;
-    return possible && shape.dtype === "f16" && shape.headDim <= 128 && fits(shape, tuning, uses, target.sharedBytes);
+    return possible && shape.eight && shape.headDim <= 128 && fits(shape, tuning, uses, target.sharedBytes);
   }
   if (variant === 1) return lanes === tileLanes(rows) && tileBytes(rows) <= target.sharedBytes;
   return target.subgroups && target.subgroupSize === lanes;
@@ -94,10 +99,11 @@ const rowsOf = (headDim: number): number => (headDim <= 128 ? 32 : 16);
  * Rows that pass by at a time, at most, where what a subgroup keeps is to fit into its registers, as Mesa compiles it for NVIDIA's Hopper
  * and for AMD's RDNA 3, whose units hold operands twice (its subgroups are of the size that is asked for; the same suits whoever else asks).
  */
-function mostPassing({ slices, weights }: Uses, headDim: number, { subgroupControl }: Target): number {
+function mostPassing({ slices, weights }: Uses, headDim: number, { subgroupControl, ...target }: Target): number {
   const more = slices + weights - 2;
   if (subgroupControl) return 64 >> (headDim > 64 ? more + 1 : more);
-  return headDim > 96 ? Math.max(16, 32 >> more) : 64;
+  const { lanes, m } = unitOf(targetUnit(target));
+  return headDim > 96 ? Math.max(16, (8 * lanes) / m, 32 >> more) : 64; // a row's lanes have eight each, at least
 }
 
 /** On a CPU the fewest loads per multiplication win: rows in registers. On a GPU matrix units for f16, else shared memory and more lanes. */
@@ -170,8 +176,9 @@ export function attentionLaunch(call: AttentionCall): { shape: AttentionShape; u
   }
   const group = heads / kvHeads;
   const few = [1, 2, 4, 8].find((rows) => queries * group <= rows) ?? 0;
+  const eight = dtype === "f16" && [headDim / 4, ...Object.values(strides)].every((quads) => quads % 2 === 0);
   return {
-    shape: { headDim, group, causal, segments, dtype, few },
+    shape: { headDim, group, causal, segments, dtype, few, eight },
     uniforms: { queries, keys, heads, batch, ...strides, scale },
   };
 }

@@ -18,10 +18,10 @@ export interface Block {
   lanes: number;
   /** Lanes that share a row. */
   parts: number;
-  /** Vectors of a head, and with zeros up to whole fragments. */
-  quads: number;
+  /** Vectors of eight elements of a head, and with zeros up to whole fragments. */
+  eights: number;
   wide: number;
-  /** Vectors from one line to the next in slices, weights and scratch: padded, so that lines start in different banks. */
+  /** Vectors from one line to the next in slices and weights (of eight), and scratch (of four): padded, so that lines start in different banks. */
   sliceLine: number;
   weightLine: number;
   scratchLine: number;
@@ -29,10 +29,10 @@ export interface Block {
 
 export function blockOf({ headDim }: AttentionShape, { rows, block, lanes, unit }: AttentionTuning): Block {
   const { lanes: subgroup, m, n, k } = unitOf(unit);
-  const wide = (Math.ceil(headDim / Math.max(n, k)) * Math.max(n, k)) / 4;
+  const wide = (Math.ceil(headDim / Math.max(n, k)) * Math.max(n, k)) / 8;
   return {
     ...{ m, n, k, subgroup, subgroups: lanes / subgroup, rows, block, lanes, parts: subgroup / m },
-    ...{ quads: headDim / 4, wide, sliceLine: wide + 2, weightLine: block / 4 + 2, scratchLine: block / 4 + 1 },
+    ...{ eights: headDim / 8, wide, sliceLine: wide + 1, weightLine: block / 8 + 1, scratchLine: block / 4 + 1 },
   };
 }
 
@@ -46,12 +46,9 @@ export interface Uses {
 /** Whether the numbers divide each other as the kernels need it, in as much shared memory as there is. */
 export function fits(shape: AttentionShape, tuning: AttentionTuning, uses: Uses, sharedBytes: number): boolean {
   const tile = blockOf(shape, tuning);
-  const { m, n, k, subgroups, rows, block, parts, wide, sliceLine, weightLine, scratchLine } = tile;
-  const whole = [subgroups, parts, block / n, block / k, block / 4 / parts, wide / parts, panelOf(tile) / parts];
+  const { m, n, k, subgroups, rows, block, parts, sliceLine, weightLine, scratchLine } = tile;
+  const whole = [subgroups, parts, block / n, block / k, block / 8 / parts];
   if (!whole.every((x) => Number.isInteger(x) && x > 0) || rows !== subgroups * m || block > 64) return false;
   const vectors = uses.slices * Math.max(block, rows) * sliceLine + uses.weights * rows * weightLine;
-  return 8 * vectors + 16 * uses.scratches * rows * scratchLine + 4 * rows * parts + 16 * block <= sharedBytes;
+  return 16 * vectors + 16 * uses.scratches * rows * scratchLine + 4 * rows * parts + 16 * block <= sharedBytes;
 }
-
-/** Vectors of a row that scratch holds at a time. */
-export const panelOf = ({ wide, block }: Pick<Block, "wide" | "block">): number => Math.min(wide, block / 4);

@@ -1,5 +1,5 @@
 import { type AttentionShape, type AttentionTuning, addressing, range } from "./attention.ts";
-import { type Block, blockOf, panelOf, type Uses } from "./attentionBlock.ts";
+import { type Block, blockOf, type Uses } from "./attentionBlock.ts";
 import { fragmentTypes, unitOf } from "./matrixUnits.ts";
 
 /** WGSL declarations: fragments, the arrays in shared memory, where the tile's own rows and those that pass by begin. */
@@ -19,14 +19,15 @@ export function begin(
     ${fragmentTypes(unitOf(tuning.unit))}
     ${addressing(shape, rows)}
     var<private> place: vec3u;
-    ${arrays(uses.slices, "vec4<f16>", Math.max(block, rows) * sliceLine)}
-    ${arrays(uses.weights, "vec4<f16>", rows * weightLine)}
+    ${arrays(uses.slices, "vec4u", Math.max(block, rows) * sliceLine)}
+    ${arrays(uses.weights, "vec4u", rows * weightLine)}
     ${arrays(uses.scratches, "vec4f", rows * scratchLine)}
-    fn ownStart(r: u32) -> u32 { return ${ownStart("r")}; }
-    fn passStart(r: u32) -> u32 { return ${passStart("r")}; }`;
+    fn ownStart(r: u32) -> u32 { return (${ownStart("r")}) / 2u; }
+    fn passStart(r: u32) -> u32 { return (${passStart("r")}) / 2u; }
+    fn halves(a: vec4f, b: vec4f) -> vec4u { return vec4u(bitcast<vec2u>(vec4<f16>(a)), bitcast<vec2u>(vec4<f16>(b))); }`;
 }
 
-/** The entry point's head. A lane has row `r` of its subgroup's, which is row `row` of all, and vectors `part`, `part` + parts, … of it. */
+/** The entry point's head. A lane has row `r` of its subgroup's, which is row `row` of all, and of it the eights `part`, `part` + parts, … */
 export const main = ({ group }: AttentionShape, { lanes, rows, subgroup, subgroups, m, sliceLine }: Block): string => `
     @compute @workgroup_size(${lanes})
     fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -42,18 +43,20 @@ export const main = ({ group }: AttentionShape, { lanes, rows, subgroup, subgrou
 
 /** Fills `rows` lines of `slice` from `binding`; `start` says where a row of it begins. */
 function fill(
-  { lanes, quads, wide, sliceLine }: Block,
+  { lanes, eights, wide, sliceLine }: Block,
   slice: string,
   binding: string,
   rows: number,
   start: string,
 ): string {
   const total = rows * wide;
-  const value =
-    wide > quads
-      ? `select(vec4<f16>(), ${binding}[${start}(line + at / ${wide}u) + min(at % ${wide}u, ${quads - 1}u)], at % ${wide}u < ${quads}u)`
-      : `${binding}[${start}(line + at / ${wide}u) + at % ${wide}u]`;
-  const move = `${slice}[at / ${wide}u * ${sliceLine}u + at % ${wide}u] = ${value};`;
+  const even = lanes % wide === 0; // then a lane's place in a line stays the same
+  const [row, place] = even
+    ? [`(lane / ${wide}u + i * ${lanes / wide}u)`, `lane % ${wide}u`]
+    : [`at / ${wide}u`, `at % ${wide}u`];
+  const load = `${binding}[${start}(line + ${row}) + ${wide > eights ? `min(${place}, ${eights - 1}u)` : place}]`;
+  const value = wide > eights ? `select(vec4u(), ${load}, ${place} < ${eights}u)` : load;
+  const move = `${slice}[${row} * ${sliceLine}u + ${place}] = ${value};`;
   return `for (var i = 0u; i < ${Math.ceil(total / lanes)}u; i++) {
           let at = lane + i * ${lanes}u;
           ${total % lanes ? `if (at < ${total}u) { ${move} }` : move}
@@ -71,10 +74,10 @@ export function keep(tile: Block, name: string, binding: string, slice: string):
       workgroupBarrier();
       { let line = first; ${fill(tile, slice, binding, rows, "ownStart")} }
       workgroupBarrier();
-      ${range((wide * 4) / k)
+      ${range((wide * 8) / k)
         .map(
           (d) =>
-            `let ${name}${d} = subgroupMatrixLoad<Left, row_major>(&${slice}, beginSlice + ${(d * k) / 4}u, ${sliceLine}u);`,
+            `let ${name}${d} = subgroupMatrixLoad<Left, row_major>(&${slice}, beginSlice + ${(d * k) / 8}u, ${sliceLine}u);`,
         )
         .join("\n      ")}`;
 }
@@ -86,10 +89,10 @@ export function scores(tile: Block, scratch: string, own: string, slice: string)
     .map(
       (j) => `{
           var sum = Sum();
-          ${range((wide * 4) / k)
+          ${range((wide * 8) / k)
             .map(
               (d) =>
-                `sum = subgroupMatrixMultiplyAccumulate(${own}${d}, subgroupMatrixLoad<Right, col_major>(&${slice}, ${j * n * sliceLine + (d * k) / 4}u, ${sliceLine}u), sum);`,
+                `sum = subgroupMatrixMultiplyAccumulate(${own}${d}, subgroupMatrixLoad<Right, col_major>(&${slice}, ${j * n * sliceLine + (d * k) / 8}u, ${sliceLine}u), sum);`,
             )
             .join("\n          ")}
           ${show(tile, scratch, "sum", j)}
@@ -103,7 +106,7 @@ export const weightsOf = ({ block, k, weightLine }: Block, name: string, weights
   range(block / k)
     .map(
       (i) =>
-        `let ${name}${i} = subgroupMatrixLoad<Left, row_major>(&${weights}, begin * ${weightLine}u + ${(i * k) / 4}u, ${weightLine}u);`,
+        `let ${name}${i} = subgroupMatrixLoad<Left, row_major>(&${weights}, begin * ${weightLine}u + ${(i * k) / 8}u, ${weightLine}u);`,
     )
     .join("\n        ");
 
@@ -112,18 +115,18 @@ export const accumulate = ({ block, n, k, sliceLine }: Block, sum: string, weigh
   range(block / k)
     .map(
       (i) =>
-        `${sum} = subgroupMatrixMultiplyAccumulate(${weights}${i}, subgroupMatrixLoad<Right, row_major>(&${slice}, ${i * k * sliceLine + (c * n) / 4}u, ${sliceLine}u), ${sum});`,
+        `${sum} = subgroupMatrixMultiplyAccumulate(${weights}${i}, subgroupMatrixLoad<Right, row_major>(&${slice}, ${i * k * sliceLine + (c * n) / 8}u, ${sliceLine}u), ${sum});`,
     )
     .join("\n        ");
 
-/** Fragments of columns, and the panels of them that scratch holds at a time. */
-export const columnsOf = ({ wide, n }: Block): number[] => range((wide * 4) / n);
-export const panelsOf = (tile: Block): { columns: number[]; quads: number[]; from: number }[] => {
-  const { wide, n, parts } = tile;
-  const width = panelOf(tile);
+/** Fragments of columns, and the panels of them that scratch holds at a time: the lane's eights of each, which begin at eight `from`. */
+export const columnsOf = ({ wide, n }: Block): number[] => range((wide * 8) / n);
+export const panelsOf = (tile: Block): { columns: number[]; eights: number[]; from: number }[] => {
+  const { wide, block, n, parts } = tile;
+  const width = Math.min(wide, block / 8);
   return range(Math.ceil(wide / width)).map((p) => {
-    const columns = columnsOf(tile).filter((c) => Math.floor((c * n) / 4 / width) === p);
-    return { columns, quads: range((columns.length * n) / 4 / parts), from: p * width };
+    const columns = columnsOf(tile).filter((c) => Math.floor((c * n) / 8 / width) === p);
+    return { columns, eights: range(Math.ceil((columns.length * n) / 8 / parts)), from: p * width };
   });
 };
 
@@ -131,21 +134,33 @@ export const panelsOf = (tile: Block): { columns: number[]; quads: number[]; fro
 export const show = ({ n, scratchLine }: Block, scratch: string, sum: string, i: number): string =>
   `subgroupMatrixStore<row_major>(&${scratch}, begin * ${scratchLine}u + ${(i * n) / 4}u, ${sum}, ${scratchLine}u);`;
 
-/** WGSL of the lane's vector i in its row of a scratch array, or of weights. */
-export const ofScratch = ({ scratchLine, parts }: Block, scratch: string, i: number): string =>
-  `${scratch}[r * ${scratchLine}u + ${i * parts}u + part]`;
-export const ofWeights = ({ weightLine, parts }: Block, weights: string, i: number): string =>
-  `${weights}[r * ${weightLine}u + ${i * parts}u + part]`;
+/** WGSL of the lane's four i in its row, and of that in a scratch array: two neighbours make an eight. */
+export const quadOf = ({ parts }: Block, i: number): string => `(${(i >> 1) * 2 * parts + (i % 2)}u + part * 2u)`;
+export const ofScratch = (tile: Block, scratch: string, i: number): string =>
+  `${scratch}[r * ${tile.scratchLine}u + ${quadOf(tile, i)}]`;
 
-/** The lane's vectors of a row of scores. */
+/** The lane's fours of a row of scores. */
 export const shares = ({ block, parts }: Block): number[] => range(block / 4 / parts);
 
-/** Which of the four passing keys in the lane's vector i its row of queries sees; the keys begin at `s`. */
-export const visible = ({ parts }: Block, segments: boolean, i: number): string => {
-  const quad = `(${i * parts}u + part)`;
+/** WGSL that puts the lane's fours `value`0, `value`1, … into its row of weights. */
+export const weigh = (tile: Block, weights: string, value: string): string =>
+  range(tile.block / 8 / tile.parts)
+    .map(
+      (i) =>
+        `${weights}[r * ${tile.weightLine}u + ${i * tile.parts}u + part] = halves(${value}${2 * i}, ${value}${2 * i + 1});`,
+    )
+    .join(" ");
+
+/** Which of the four passing keys in the lane's four i its row of queries sees; the keys begin at `s`. */
+export const visible = (tile: Block, segments: boolean, i: number): string => {
+  const quad = quadOf(tile, i);
   const below = `vec4i(i32(s + ${quad} * 4u)) + vec4i(0, 1, 2, 3) < vec4i(limit)`;
   return segments ? `(${below}) & (docs[${quad}] == vec4u(doc))` : below;
 };
+
+/** WGSL that stores the lane's eight from `at` on, `a` and `b`, to its row of `target`; `start` is where its first stands. */
+export const put = ({ eights }: Block, target: string, at: number, a: string, b: string): string =>
+  `if (${at}u + part < ${eights}u) { ${target}[start + ${at}u] = halves(${a}, ${b}); }`;
 
 /** Writes finished fragments to rows of `target`, panel by panel, scaled by `by`. */
 export function writeRows(
@@ -156,15 +171,17 @@ export function writeRows(
   count: string,
   by: string,
 ): string {
+  const pair = (i: number) =>
+    [2 * i, 2 * i + 1].map((j) => `${ofScratch(tile, scratch, j)} * ${by}`) as [string, string];
   return panelsOf(tile)
     .map(
-      ({ columns, quads, from }) => `
+      ({ columns, eights, from }) => `
       workgroupBarrier();
       ${columns.map((c, i) => show(tile, scratch, `${sum}${c}`, i)).join("\n      ")}
       workgroupBarrier();
       if (row < ${count}) {
-        let start = ownStart(row) + ${from}u + part;
-        ${quads.map((i) => `if (${from + i * tile.parts}u + part < ${tile.quads}u) { ${target}[start + ${i * tile.parts}u] = vec4<f16>(${ofScratch(tile, scratch, i)} * ${by}); }`).join("\n        ")}
+        let start = ownStart(row) + part;
+        ${eights.map((i) => put(tile, target, from + i * tile.parts, ...pair(i))).join("\n        ")}
       }`,
     )
     .join("");

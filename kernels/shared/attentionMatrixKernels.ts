@@ -1,20 +1,22 @@
 import type { AttentionShape, AttentionTuning } from "./attention.ts";
 import { blockOf } from "./attentionBlock.ts";
 import * as matrix from "./attentionMatrix.ts";
+import { zeros } from "./matmulMatrix.ts";
 
 /** A subgroup keeps its rows of queries as fragments; their sums stay with the lanes, which WGSL lets scale them as maxima grow. */
 export function forwardMatrix(shape: AttentionShape, tuning: AttentionTuning): string {
   const { segments, group } = shape;
   const tile = blockOf(shape, tuning);
   const { rows, block, parts, lanes, m } = tile;
+  const fours = (eights: number[]) => eights.flatMap((i) => [2 * i, 2 * i + 1]);
   const shares = matrix.shares(tile);
   const panels = matrix.panelsOf(tile);
   const each = (statement: (i: number) => string) => shares.map(statement).join("\n        ");
-  const sums = panels.map(({ quads }, p) => quads.map((i) => `o${p}_${i}`));
+  const sums = panels.map(({ eights }, p) => fours(eights).map((i) => `o${p}_${i}`));
   const token = (r: string) => `min(${r}, count - 1u) / ${group}u`;
   const joined = (of: string, join: (a: string, b: string) => string) =>
     Array.from({ length: parts }, (_, i) => `join[lane - part * ${m}u + ${i * m}u]`).reduce(join, of);
-  const weigh = ({ columns, quads }: (typeof panels)[number], p: number) => `
+  const product = ({ columns, eights }: (typeof panels)[number], p: number) => `
         ${p > 0 ? "workgroupBarrier();" : ""}
         ${columns
           .map(
@@ -23,7 +25,9 @@ export function forwardMatrix(shape: AttentionShape, tuning: AttentionTuning): s
           )
           .join("\n        ")}
         workgroupBarrier();
-        ${quads.map((i) => `o${p}_${i} = o${p}_${i} * shrink + ${matrix.ofScratch(tile, "scratch", i)};`).join(" ")}`;
+        ${fours(eights)
+          .map((i) => `o${p}_${i} = o${p}_${i} * shrink + ${matrix.ofScratch(tile, "scratch", i)};`)
+          .join(" ")}`;
   return `
     ${matrix.begin(shape, tuning, "queries", { slices: ["slice"], weights: ["weights"], scratches: ["scratch"] })}
     var<workgroup> join: array<f32, ${lanes}>;
@@ -54,11 +58,12 @@ export function forwardMatrix(shape: AttentionShape, tuning: AttentionTuning): s
         let peak = ${joined("top", (a, b) => `max(${a}, ${b})`)};
         let shrink = exp2(top - peak);
         top = peak;
-        ${each((i) => `p${i} = exp2(p${i} - top); ${matrix.ofWeights(tile, "weights", i)} = vec4<f16>(p${i});`)}
+        ${each((i) => `p${i} = exp2(p${i} - top);`)}
+        ${matrix.weigh(tile, "weights", "p")}
         total = total * shrink + dot(${shares.map((i) => `p${i}`).join(" + ")}, vec4f(1.0));
         workgroupBarrier();
         ${matrix.weightsOf(tile, "w", "weights")}
-        ${panels.map(weigh).join("")}
+        ${panels.map(product).join("")}
       }
       workgroupBarrier();
       join[lane] = total;
@@ -68,10 +73,9 @@ export function forwardMatrix(shape: AttentionShape, tuning: AttentionTuning): s
         let share = select(1.0 / total, 0.0, total == 0.0);
         let start = ownStart(row) + part;
         ${panels
-          .flatMap(({ quads, from }, p) =>
-            quads.map(
-              (i) =>
-                `if (${from + i * parts}u + part < ${tile.quads}u) { o[start + ${from + i * parts}u] = vec4<f16>(o${p}_${i} * share); }`,
+          .flatMap(({ eights, from }, p) =>
+            eights.map((i) =>
+              matrix.put(tile, "o", from + i * parts, `o${p}_${2 * i} * share`, `o${p}_${2 * i + 1} * share`),
             ),
           )
           .join("\n        ")}
@@ -96,7 +100,7 @@ export function gradientQMatrix(shape: AttentionShape, tuning: AttentionTuning):
       let stat = stats[statOf(min(row, count - 1u), group)];
       ${segments ? matrix.ownSpans(rows, token) : ""}
       let end = ${segments ? "min(spanEnd, lastLimit(first, count))" : "lastLimit(first, count)"};
-      ${columns.map((c) => `var sum${c} = Sum();`).join(" ")}
+      ${columns.map((c) => `var sum${c} = ${zeros};`).join(" ")}
       ${matrix.keep(tile, "q", "q", "keys")}
       ${matrix.keep(tile, "g", "dO", "values")}
       for (var s = ${segments ? "spanStart" : "0u"}; s < end; s += ${block}u) {
@@ -111,12 +115,13 @@ export function gradientQMatrix(shape: AttentionShape, tuning: AttentionTuning):
         ${matrix
           .shares(tile)
           .map(
-            (i) => `{
-          let slope = exp2(${matrix.ofScratch(tile, "scratch", i)} * scale - stat.x) * (${matrix.ofScratch(tile, "slopes", i)} - stat.y);
-          ${matrix.ofWeights(tile, "weights", i)} = vec4<f16>(select(vec4f(), slope, ${matrix.visible(tile, segments, i)}));
-        }`,
+            (
+              i,
+            ) => `let slope${i} = exp2(${matrix.ofScratch(tile, "scratch", i)} * scale - stat.x) * (${matrix.ofScratch(tile, "slopes", i)} - stat.y);
+        let d${i} = select(vec4f(), slope${i}, ${matrix.visible(tile, segments, i)});`,
           )
           .join("\n        ")}
+        ${matrix.weigh(tile, "weights", "d")}
         workgroupBarrier();
         ${matrix.weightsOf(tile, "w", "weights")}
         ${columns.map((c) => matrix.accumulate(tile, `sum${c}`, "w", "keys", c)).join("\n        ")}
@@ -129,7 +134,7 @@ export function gradientQMatrix(shape: AttentionShape, tuning: AttentionTuning):
 export function gradientKVMatrix(shape: AttentionShape, tuning: AttentionTuning): string {
   const { segments, causal, group } = shape;
   const tile = blockOf(shape, tuning);
-  const { rows, block, parts } = tile;
+  const { rows, block } = tile;
   const columns = matrix.columnsOf(tile);
   const uses = {
     slices: ["queries", "gradients"],
@@ -147,7 +152,7 @@ export function gradientKVMatrix(shape: AttentionShape, tuning: AttentionTuning)
       ${segments ? matrix.ownSpans(rows, (r) => `min(${r}, u.keys - 1u)`) : ""}
       let visibleFrom = ${causal ? "u32(max(i32(first + u.queries) - i32(u.keys), 0))" : "0u"};
       let end = ${segments ? `spanEnd * ${group}u` : "count"};
-      ${columns.map((c) => `var dk${c} = Sum(); var dv${c} = Sum();`).join(" ")}
+      ${columns.map((c) => `var dk${c} = ${zeros}; var dv${c} = ${zeros};`).join(" ")}
       ${matrix.keep(tile, "k", "k", "queries")}
       ${matrix.keep(tile, "v", "v", "gradients")}
       for (var n = ${segments ? "max(spanStart, visibleFrom)" : "visibleFrom"} * ${group}u; n < end; n += ${block}u) {
@@ -165,15 +170,14 @@ export function gradientKVMatrix(shape: AttentionShape, tuning: AttentionTuning)
         ${matrix
           .shares(tile)
           .map(
-            (i) => `{
-          let at = ${i * parts}u + part;
-          let seen = (vec4i(i32(row)) < limits[at])${segments ? " & (docs[at] == vec4u(doc))" : ""};
-          let weight = select(vec4f(), exp2(${matrix.ofScratch(tile, "scratch", i)} * scale - tops[at]), seen);
-          ${matrix.ofWeights(tile, "weights", i)} = vec4<f16>(weight);
-          ${matrix.ofWeights(tile, "slopeWeights", i)} = vec4<f16>(weight * (${matrix.ofScratch(tile, "slopes", i)} - deltas[at]));
-        }`,
+            (i) => `let at${i} = ${matrix.quadOf(tile, i)};
+        let seen${i} = (vec4i(i32(row)) < limits[at${i}])${segments ? ` & (docs[at${i}] == vec4u(doc))` : ""};
+        let weight${i} = select(vec4f(), exp2(${matrix.ofScratch(tile, "scratch", i)} * scale - tops[at${i}]), seen${i});
+        let slope${i} = weight${i} * (${matrix.ofScratch(tile, "slopes", i)} - deltas[at${i}]);`,
           )
           .join("\n        ")}
+        ${matrix.weigh(tile, "weights", "weight")}
+        ${matrix.weigh(tile, "slopeWeights", "slope")}
         workgroupBarrier();
         ${matrix.weightsOf(tile, "p", "weights")}
         ${columns.map((c) => matrix.accumulate(tile, `dv${c}`, "p", "gradients", c)).join("\n        ")}
