@@ -41,38 +41,71 @@ export const main = ({ group }: AttentionShape, { lanes, rows, subgroup, subgrou
       let scale = u.scale * 1.44269504;
       let beginSlice = begin * ${sliceLine}u;`;
 
-/** Fills `rows` lines of `slice` from `binding`; `start` says where a row of it begins. */
-function fill(
-  { lanes, eights, wide, sliceLine }: Block,
-  slice: string,
-  binding: string,
-  rows: number,
-  start: string,
-): string {
-  const total = rows * wide;
+/** How a lane moves its vector `i` of so many `rows`, from `binding` into `slice`: `start` says where a row of it begins, `line` is the first. */
+function move({ lanes, eights, wide, sliceLine }: Block, rows: number, start: string, line: string, i: string) {
   const even = lanes % wide === 0; // then a lane's place in a line stays the same
-  const [row, place] = even
-    ? [`(lane / ${wide}u + i * ${lanes / wide}u)`, `lane % ${wide}u`]
-    : [`at / ${wide}u`, `at % ${wide}u`];
-  const load = `${binding}[${start}(line + ${row}) + ${wide > eights ? `min(${place}, ${eights - 1}u)` : place}]`;
-  const value = wide > eights ? `select(vec4u(), ${load}, ${place} < ${eights}u)` : load;
-  const move = `${slice}[${row} * ${sliceLine}u + ${place}] = ${value};`;
-  return `for (var i = 0u; i < ${Math.ceil(total / lanes)}u; i++) {
-          let at = lane + i * ${lanes}u;
-          ${total % lanes ? `if (at < ${total}u) { ${move} }` : move}
-        }`;
+  const at = `(lane + ${i} * ${lanes}u)`;
+  const row = even ? `(lane / ${wide}u + ${i} * ${lanes / wide}u)` : `${at} / ${wide}u`;
+  const place = even ? `lane % ${wide}u` : `${at} % ${wide}u`;
+  const load = (binding: string) =>
+    `${binding}[${start}(${line} + ${row}) + ${wide > eights ? `min(${place}, ${eights - 1}u)` : place}]`;
+  const store = (slice: string, value: string) => {
+    const padded = wide > eights ? `select(vec4u(), ${value}, ${place} < ${eights}u)` : value;
+    const put = `${slice}[${row} * ${sliceLine}u + ${place}] = ${padded};`;
+    return (rows * wide) % lanes ? `if (${at} < ${rows * wide}u) { ${put} }` : put;
+  };
+  return { load, store };
+}
+
+/** Vectors of `rows` lines that a lane moves. */
+const moves = ({ lanes, wide }: Block, rows: number): number => Math.ceil((rows * wide) / lanes);
+
+/** Fills `rows` lines of `slice` from `binding`. */
+function fill(tile: Block, slice: string, binding: string, rows: number, start: string, line: string): string {
+  const { load, store } = move(tile, rows, start, line, "i");
+  return `for (var i = 0u; i < ${moves(tile, rows)}u; i++) { ${store(slice, load(binding))} }`;
 }
 
 /** Rows of `binding` from `line` on, as they pass by. */
 export const pass = (tile: Block, slice: string, binding: string, line: string): string =>
-  `{ let line = ${line}; ${fill(tile, slice, binding, tile.block, "passStart")} }`;
+  fill(tile, slice, binding, tile.block, "passStart", line);
+
+/** The same in two: `load` puts a block's rows on their way into variables, which `declare` makes, and `store` those into `slice`. */
+export function inTwo(tile: Block, slice: string, binding: string) {
+  const each = (statement: (of: ReturnType<typeof move>, variable: string) => string, line = "") =>
+    range(moves(tile, tile.block))
+      .map((i) => statement(move(tile, tile.block, "passStart", line, `${i}u`), `${binding}${i}`))
+      .join(" ");
+  return {
+    declare: (line: string) => each(({ load }, variable) => `var ${variable} = ${load(binding)};`, line),
+    load: (line: string) => each(({ load }, variable) => `${variable} = ${load(binding)};`, line),
+    store: each(({ store }, variable) => store(slice, variable)),
+  };
+}
+
+/**
+ * Blocks of two bindings into slices, from `first` on, `at` being where the loop is. Heads of up to 64 leave registers to have the next
+ * block on its way while one is multiplied: `begin` stands before the loop, `ahead` where the loads are sent off.
+ */
+export function passBoth(tile: Block, slices: Record<string, string>, at: string, first: string) {
+  const all = (part: (slice: string, binding: string) => string) =>
+    Object.entries(slices)
+      .map(([slice, binding]) => part(slice, binding))
+      .join("\n        ");
+  if (tile.wide > 8) return { begin: "", fill: all((slice, binding) => pass(tile, slice, binding, at)), ahead: "" };
+  return {
+    begin: all((slice, binding) => inTwo(tile, slice, binding).declare(first)),
+    fill: all((slice, binding) => inTwo(tile, slice, binding).store),
+    ahead: all((slice, binding) => inTwo(tile, slice, binding).load(`${at} + ${tile.block}u`)),
+  };
+}
 
 /** `name`0, `name`1, …: the subgroup's own rows of `binding` as fragments, which pass through `slice` once. */
 export function keep(tile: Block, name: string, binding: string, slice: string): string {
   const { wide, k, sliceLine, rows } = tile;
   return `
       workgroupBarrier();
-      { let line = first; ${fill(tile, slice, binding, rows, "ownStart")} }
+      ${fill(tile, slice, binding, rows, "ownStart", "first")}
       workgroupBarrier();
       ${range((wide * 8) / k)
         .map(
@@ -134,8 +167,11 @@ export const panelsOf = (tile: Block): { columns: number[]; eights: number[]; fr
 export const show = ({ n, scratchLine }: Block, scratch: string, sum: string, i: number): string =>
   `subgroupMatrixStore<row_major>(&${scratch}, begin * ${scratchLine}u + ${(i * n) / 4}u, ${sum}, ${scratchLine}u);`;
 
-/** WGSL of the lane's four i in its row, and of that in a scratch array: two neighbours make an eight. */
-export const quadOf = ({ parts }: Block, i: number): string => `(${(i >> 1) * 2 * parts + (i % 2)}u + part * 2u)`;
+/** Fours from the lane's first on to its i: two neighbours make an eight. */
+const quadsBefore = ({ parts }: Block, i: number): number => (i >> 1) * 2 * parts + (i % 2);
+
+/** WGSL of the lane's four i in its row, and of that in a scratch array. */
+export const quadOf = (tile: Block, i: number): string => `(${quadsBefore(tile, i)}u + part * 2u)`;
 export const ofScratch = (tile: Block, scratch: string, i: number): string =>
   `${scratch}[r * ${tile.scratchLine}u + ${quadOf(tile, i)}]`;
 
@@ -151,16 +187,21 @@ export const weigh = (tile: Block, weights: string, value: string): string =>
     )
     .join(" ");
 
-/** Which of the four passing keys in the lane's four i its row of queries sees; the keys begin at `s`. */
+/** `seen`: how many keys from the lane's first on its row of queries sees; those that pass by begin at `s`. */
+export const seen = "let seen = limit - i32(s + part * 8u);";
+
+/** Which of the four passing keys in the lane's four i its row of queries sees. */
 export const visible = (tile: Block, segments: boolean, i: number): string => {
-  const quad = quadOf(tile, i);
-  const below = `vec4i(i32(s + ${quad} * 4u)) + vec4i(0, 1, 2, 3) < vec4i(limit)`;
-  return segments ? `(${below}) & (docs[${quad}] == vec4u(doc))` : below;
+  const first = 4 * quadsBefore(tile, i);
+  const below = `vec4i(${range(4).map((j) => first + j)}) < vec4i(seen)`;
+  return segments ? `(${below}) & (docs[${quadOf(tile, i)}] == vec4u(doc))` : below;
 };
 
 /** WGSL that stores the lane's eight from `at` on, `a` and `b`, to its row of `target`; `start` is where its first stands. */
-export const put = ({ eights }: Block, target: string, at: number, a: string, b: string): string =>
-  `if (${at}u + part < ${eights}u) { ${target}[start + ${at}u] = halves(${a}, ${b}); }`;
+export const put = ({ eights, parts }: Block, target: string, at: number, a: string, b: string): string => {
+  const store = `${target}[start + ${at}u] = halves(${a}, ${b});`;
+  return at + parts > eights ? `if (${at}u + part < ${eights}u) { ${store} }` : store;
+};
 
 /** Writes finished fragments to rows of `target`, panel by panel, scaled by `by`. */
 export function writeRows(

@@ -11,6 +11,7 @@ export function forwardMatrix(shape: AttentionShape, tuning: AttentionTuning): s
   const fours = (eights: number[]) => eights.flatMap((i) => [2 * i, 2 * i + 1]);
   const shares = matrix.shares(tile);
   const panels = matrix.panelsOf(tile);
+  const values = matrix.inTwo(tile, "slice", "v");
   const each = (statement: (i: number) => string) => shares.map(statement).join("\n        ");
   const sums = panels.map(({ eights }, p) => fours(eights).map((i) => `o${p}_${i}`));
   const token = (r: string) => `min(${r}, count - 1u) / ${group}u`;
@@ -48,9 +49,11 @@ export function forwardMatrix(shape: AttentionShape, tuning: AttentionTuning): s
         ${matrix.pass(tile, "slice", "k", "s")}
         ${segments ? matrix.passingDocs(tile) : ""}
         workgroupBarrier();
+        ${values.declare("s")}
         ${matrix.scores(tile, "scratch", "q", "slice")}
         workgroupBarrier();
-        ${matrix.pass(tile, "slice", "v", "s")}
+        ${values.store}
+        ${matrix.seen}
         ${each((i) => `var p${i} = select(vec4f(-2e30), ${matrix.ofScratch(tile, "scratch", i)} * scale, ${matrix.visible(tile, segments, i)});`)}
         ${shares.length > 1 ? `let peaks = ${shares.map((i) => `p${i}`).reduce((a, b) => `max(${a}, ${b})`)};` : "let peaks = p0;"}
         join[lane] = max(max(peaks.x, peaks.y), max(peaks.z, peaks.w));
@@ -92,6 +95,10 @@ export function gradientQMatrix(shape: AttentionShape, tuning: AttentionTuning):
   const columns = matrix.columnsOf(tile);
   const token = (r: string) => `min(${r}, count - 1u) / ${group}u`;
   const uses = { slices: ["keys", "values"], weights: ["weights"], scratches: ["scratch", "slopes"] };
+  const from = segments ? "spanStart" : "0u";
+  const passing = matrix.passBoth(tile, { keys: "k", values: "v" }, "s", from);
+  // The weights of documents take the registers that early loads would hold.
+  const [early, late] = segments ? ["", passing.ahead] : [passing.ahead, ""];
   return `
     ${matrix.begin(shape, tuning, "queries", uses)}
     ${segments ? `var<workgroup> docs: array<vec4u, ${block / 4}>;` : ""}
@@ -103,15 +110,16 @@ export function gradientQMatrix(shape: AttentionShape, tuning: AttentionTuning):
       ${columns.map((c) => `var sum${c} = ${zeros};`).join(" ")}
       ${matrix.keep(tile, "q", "q", "keys")}
       ${matrix.keep(tile, "g", "dO", "values")}
-      for (var s = ${segments ? "spanStart" : "0u"}; s < end; s += ${block}u) {
+      ${passing.begin}
+      for (var s = ${from}; s < end; s += ${block}u) {
         workgroupBarrier();
-        ${matrix.pass(tile, "keys", "k", "s")}
-        ${matrix.pass(tile, "values", "v", "s")}
+        ${passing.fill}
         ${segments ? matrix.passingDocs(tile) : ""}
         workgroupBarrier();
         ${matrix.scores(tile, "scratch", "q", "keys")}
         ${matrix.scores(tile, "slopes", "g", "values")}
         workgroupBarrier();
+        ${matrix.seen}
         ${matrix
           .shares(tile)
           .map(
@@ -121,9 +129,11 @@ export function gradientQMatrix(shape: AttentionShape, tuning: AttentionTuning):
         let d${i} = select(vec4f(), slope${i}, ${matrix.visible(tile, segments, i)});`,
           )
           .join("\n        ")}
+        ${early}
         ${matrix.weigh(tile, "weights", "d")}
         workgroupBarrier();
         ${matrix.weightsOf(tile, "w", "weights")}
+        ${late}
         ${columns.map((c) => matrix.accumulate(tile, `sum${c}`, "w", "keys", c)).join("\n        ")}
       }
       ${matrix.writeRows(tile, "dq", "sum", "scratch", "count", "u.scale")}
@@ -142,6 +152,7 @@ export function gradientKVMatrix(shape: AttentionShape, tuning: AttentionTuning)
     scratches: ["scratch", "slopes"],
   };
   const query = (i: string) => `min(n + ${i}, count - 1u)`;
+  const passing = matrix.passBoth(tile, { queries: "q", gradients: "dO" }, "n", "firstPassing");
   return `
     ${matrix.begin(shape, tuning, "keys", uses)}
     var<workgroup> tops: array<vec4f, ${block / 4}>;
@@ -155,10 +166,11 @@ export function gradientKVMatrix(shape: AttentionShape, tuning: AttentionTuning)
       ${columns.map((c) => `var dk${c} = ${zeros}; var dv${c} = ${zeros};`).join(" ")}
       ${matrix.keep(tile, "k", "k", "queries")}
       ${matrix.keep(tile, "v", "v", "gradients")}
-      for (var n = ${segments ? "max(spanStart, visibleFrom)" : "visibleFrom"} * ${group}u; n < end; n += ${block}u) {
+      let firstPassing = ${segments ? "max(spanStart, visibleFrom)" : "visibleFrom"} * ${group}u;
+      ${passing.begin}
+      for (var n = firstPassing; n < end; n += ${block}u) {
         workgroupBarrier();
-        ${matrix.pass(tile, "queries", "q", "n")}
-        ${matrix.pass(tile, "gradients", "dO", "n")}
+        ${passing.fill}
         ${matrix.passing(tile, "tops", "vec4f", (i) => `stats[statOf(${query(i)}, group)].x`)}
         ${matrix.passing(tile, "deltas", "vec4f", (i) => `stats[statOf(${query(i)}, group)].y`)}
         ${matrix.passing(tile, "limits", "vec4i", (i) => `limitOf(n + ${i})`)}
@@ -182,6 +194,7 @@ export function gradientKVMatrix(shape: AttentionShape, tuning: AttentionTuning)
         ${matrix.weightsOf(tile, "p", "weights")}
         ${columns.map((c) => matrix.accumulate(tile, `dv${c}`, "p", "gradients", c)).join("\n        ")}
         ${matrix.weightsOf(tile, "g", "slopeWeights")}
+        ${passing.ahead}
         ${columns.map((c) => matrix.accumulate(tile, `dk${c}`, "g", "queries", c)).join("\n        ")}
       }
       ${matrix.writeRows(tile, "dk", "dk", "scratch", "u.keys", "u.scale")}
