@@ -20,22 +20,26 @@ interface Unary {
   integers?: boolean;
   /** Of those, only ones with a sign. */
   signed?: boolean;
-  /** What WGSL says of it may lose a NaN. */
+  /** Drivers may lose a NaN in it: WGSL lets them. */
   losesNaN?: boolean;
 }
 
 /** The value in WGSL of `a`, and the gradient in ops of x, y and dy: a row an op. */
 const unary = {
   neg: { wgsl: "-a", gradient: ({ dy }) => neg(dy), integers: true, signed: true },
-  exp: { wgsl: "exp(a)", gradient: ({ y, dy }) => mul(dy, y) },
-  log: { wgsl: "log(a)", gradient: ({ x, dy }) => div(dy, x) },
+  exp: { wgsl: "exp(a)", gradient: ({ y, dy }) => mul(dy, y), losesNaN: true },
+  log: { wgsl: "log(a)", gradient: ({ x, dy }) => div(dy, x), losesNaN: true },
   sqrt: { wgsl: "sqrt(a)", gradient: ({ y, dy }) => div(mul(dy, 0.5), y) },
   rsqrt: { wgsl: "inverseSqrt(a)", gradient: ({ y, dy }) => mul(mul(dy, -0.5), mul(y, mul(y, y))) },
   sin: { wgsl: "quarterWave(a, 0)", gradient: ({ x, dy }) => mul(dy, cos(x)) },
   cos: { wgsl: "quarterWave(a, 1)", gradient: ({ x, dy }) => neg(mul(dy, sin(x))) },
   tanh: { wgsl: "safeTanh(a)", gradient: ({ y, dy }) => mul(dy, sub(1, mul(y, y))), losesNaN: true },
-  sigmoid: { wgsl: "1.0 / (1.0 + exp(-a))", gradient: ({ y, dy }) => mul(dy, mul(y, sub(1, y))) },
-  logSigmoid: { wgsl: "min(a, 0.0) - log(1.0 + exp(-abs(a)))", gradient: ({ x, dy }) => mul(dy, sigmoid(neg(x))) },
+  sigmoid: { wgsl: "1.0 / (1.0 + exp(-a))", gradient: ({ y, dy }) => mul(dy, mul(y, sub(1, y))), losesNaN: true },
+  logSigmoid: {
+    wgsl: "min(a, 0.0) - log(1.0 + exp(-abs(a)))",
+    gradient: ({ x, dy }) => mul(dy, sigmoid(neg(x))),
+    losesNaN: true,
+  },
   silu: {
     wgsl: "a / (1.0 + exp(-a))",
     gradient: ({ x, dy }) => {

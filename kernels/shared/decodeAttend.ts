@@ -115,7 +115,7 @@ export function attendFunction(shape: DecodeShape, { lanes, subgroup, unroll }: 
         total${g} = total${g} * shrink${g} + dot(p${g}, vec4f(1.0));
         ${own.map((c) => `o${g}_${c} *= shrink${g};`).join(" ")}`,
         )}
-        ${subgroup ? "" : `workgroupBarrier(); ${all((g) => `weights[lane + ${g * lanes}u] = p${g};`)} workgroupBarrier();`}
+        ${subgroup ? "" : `${all((g) => `weights[lane + ${g * lanes}u] = p${g};`)} workgroupBarrier();`}
         let used = min(${lanes}u, (end - s + 3u) / 4u);
         for (var n = 0u; n < used; n += ${slices}u) {
           let i = ${slices > 1 ? `min(n + slice, ${lanes - 1}u)` : "n"};
