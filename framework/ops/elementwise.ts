@@ -128,7 +128,11 @@ function launchStrided(
 
 const blank: Uniforms = Object.fromEntries(Object.keys(pointwise.uniforms ?? {}).map((name) => [name, 0]));
 
-/** @throws DTypeError unless the tensor holds floats */
+/** @throws TypeError unless it is a tensor; DTypeError unless that holds floats */
 export function expectFloat(op: string, x: Tensor, name = "x"): void {
+  if (!(x instanceof Tensor)) {
+    const given = Array.isArray(x) ? "a list" : x === null ? "null" : typeof x;
+    throw new TypeError(`${op}: ${name} is ${given}, expected a tensor; tensor(…) makes one of numbers and lists`);
+  }
   if (!isFloat(x.dtype)) throw new DTypeError(`${op}: ${name} is ${x.dtype}, expected f32 or f16; cast it first`);
 }

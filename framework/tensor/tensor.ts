@@ -95,6 +95,7 @@ export class Tensor {
 
   /** A tensor with whatever its buffer holds. */
   static empty(shape: Dims, dtype: DType = "f32", name = "tensor"): Tensor {
+    expectSizes(name, shape, dtype);
     const bytes = sizeOf(shape) * bytesOf(dtype);
     const tensor = new Tensor(new Storage(gpu().alloc(bytes, { name, shape, dtype })), [...shape], dtype);
     tensor.name = name;
@@ -296,6 +297,16 @@ export class Tensor {
     const where = this.freedAt?.stack?.split("\n").slice(1, 6).join("\n");
     throw new DisposedError(`${this.name} ${showShape(this.shape)} is used after it was freed, here:\n${where}`);
   }
+}
+
+/** @throws ShapeError, DTypeError */
+function expectSizes(name: string, shape: Dims, dtype: DType): void {
+  if (!Array.isArray(shape))
+    throw new ShapeError(`${name}: the shape is ${String(shape)}, expected a list of sizes, such as [2, 3]`);
+  for (const size of shape)
+    if (!Number.isInteger(size) || size < 0)
+      throw new ShapeError(`${name}: the shape is ${showShape(shape)}, expected whole numbers from 0 on`);
+  if (!bytesOf(dtype)) throw new DTypeError(`${name}: dtype is ${String(dtype)}, expected f32, f16, i32 or u32`);
 }
 
 function dtypeOf(data: Nested | ArrayLike<number>): DType {

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { gradcheck } from "../../framework/autograd/gradcheck.ts";
 import { arange, zeros } from "../../framework/ops/create.ts";
+import { matmul } from "../../framework/ops/matmul.ts";
 import { blockDiag, concat, expand, permute, reshape, slice, split, stack } from "../../framework/ops/shape.ts";
 import { Tensor } from "../../framework/tensor/tensor.ts";
 import { input } from "./support.ts";
@@ -147,4 +148,16 @@ test("numbers that an integer does not hold are named", () => {
   expect(() => Tensor.from([-1], { dtype: "u32" })).toThrow("tensor: -1 at 0 does not fit u32");
   expect(() => Tensor.from([Number.NaN], { dtype: "i32" })).toThrow("tensor: NaN at 0 does not fit i32");
   expect(Tensor.from([2 ** 32 - 1], { dtype: "u32" }).size).toBe(1);
+});
+
+test("what is no shape, no dtype or no tensor is named", () => {
+  const wrong = (value: unknown) => value as never;
+  expect(() => zeros([2, -1])).toThrow("the shape is [2, -1], expected whole numbers from 0 on");
+  expect(() => zeros([1.5])).toThrow("the shape is [1.5], expected whole numbers");
+  expect(() => zeros(wrong(2))).toThrow("the shape is 2, expected a list of sizes, such as [2, 3]");
+  expect(() => Tensor.from([1], { dtype: wrong("float32") })).toThrow(
+    "tensor: dtype is float32, expected f32, f16, i32 or u32",
+  );
+  expect(() => matmul(zeros([2, 2]), wrong([[1]]))).toThrow("matmul: b is a list, expected a tensor");
+  expect(() => matmul(zeros([2, 2]), wrong(undefined))).toThrow("matmul: b is undefined, expected a tensor");
 });
