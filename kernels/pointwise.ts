@@ -117,12 +117,12 @@ function strided(shape: PointwiseShape): string {
       y[yI] = ${call(shape, (name) => `${name}[${name}I]`)};`;
 }
 
-/** WGSL functions that expressions may call, included where one does. */
+/** WGSL functions that expressions may call, included where one does, and those that these call. */
 function helpers(expr: string): string {
-  return Object.entries(library)
-    .filter(([name]) => expr.includes(`${name}(`))
-    .map(([, source]) => source)
-    .join("\n");
+  const called = (text: string) => Object.keys(library).filter((name) => text.includes(`${name}(`));
+  const wanted = new Set(called(expr));
+  for (const name of wanted) for (const other of called(library[name])) wanted.add(other); // a set goes on with what is added
+  return [...wanted].map((name) => library[name]).join("\n");
 }
 
 const library: Record<string, string> = {
@@ -138,25 +138,13 @@ const library: Record<string, string> = {
       let magnitude = pow(-x, p);
       return select(magnitude, -magnitude, fract(p * 0.5) != 0.0);
     }`,
-  // WGSL's min and max may drop a NaN, and x != x may be compiled to false.
-  lesser: `
-    fn lesser(x: f32, y: f32) -> f32 {
-      if ((bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u) { return x; }
-      if ((bitcast<u32>(y) & 0x7fffffffu) > 0x7f800000u) { return y; }
-      return min(x, y);
-    }`,
-  greater: `
-    fn greater(x: f32, y: f32) -> f32 {
-      if ((bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u) { return x; }
-      if ((bitcast<u32>(y) & 0x7fffffffu) > 0x7f800000u) { return y; }
-      return max(x, y);
-    }`,
-  orNaN: `
-    fn orNaN(x: f32, y: f32) -> f32 {
-      if ((bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u) { return x; }
-      return y;
-    }`,
-  same: "fn same(x: f32, y: f32) -> bool { return x == y && (bitcast<u32>(x) & 0x7fffffffu) <= 0x7f800000u; }",
+  // x != x may be compiled to false.
+  isNaN: "fn isNaN(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }",
+  orNaN: "fn orNaN(x: f32, y: f32) -> f32 { if (isNaN(x)) { return x; } return y; }",
+  // WGSL's min and max may drop a NaN.
+  lesser: "fn lesser(x: f32, y: f32) -> f32 { return orNaN(x, orNaN(y, min(x, y))); }",
+  greater: "fn greater(x: f32, y: f32) -> f32 { return orNaN(x, orNaN(y, max(x, y))); }",
+  same: "fn same(x: f32, y: f32) -> bool { return x == y && !isNaN(x); }",
   // WGSL promises 2^-11 of sin and cos, and that within ±π only: by quarter turns (taken away in three parts) and Cephes' polynomials (Moshier).
   quarterWave: `
     fn quarterWave(x: f32, ahead: i32) -> f32 {

@@ -30,7 +30,7 @@ export async function sharedDevice(own: boolean): Promise<{ adapter: string; cou
 export const checkDevice = () => gpu().finish();
 
 /** Sets a property of an object whose class may not let it be assigned. */
-function put(target: object, name: string, value: unknown): void {
+export function put(target: object, name: string, value: unknown): void {
   Object.defineProperty(target, name, { value, configurable: true, writable: true });
 }
 

@@ -29,28 +29,29 @@ async function answer(gpu: Gpu, spec: Kernel, x: ArrayBufferView, blank: ArrayBu
 export async function selfTest(gpu: Gpu): Promise<void> {
   const input = Float32Array.from({ length: 64 }, (_, i) => i / 8 - 2);
   const output = new Float32Array(await answer(gpu, probe, input, new Float32Array(64).fill(-1)));
-  const wrong = output.findIndex((value, i) => value !== input[i] * 3 + i);
-  if (wrong < 0) return;
+  const expected = input.map((value, i) => value * 3 + i); // exact
+  const detail = difference("self-test", output, expected);
+  if (!detail) return;
   const { name } = gpu;
   gpu.close();
-  const detail = `element ${wrong} of the self-test is ${output[wrong]}, expected ${input[wrong] * 3 + wrong}`;
   throw new DeviceError(`${name}: the driver computes wrongly (${detail}). ${howToInstall}`);
 }
 
 const NEWER = "A newer driver may do better";
+
+/** The first element that is wrong, or "". */
+function difference(test: string, output: ArrayLike<number>, expected: ArrayLike<number>): string {
+  for (let i = 0; i < expected.length; i++)
+    if (output[i] !== expected[i]) return `element ${i} of the ${test} is ${output[i]}, expected ${expected[i]}`;
+  return "";
+}
 
 /** What is wrong with the answer, or "". */
 const differs = (
   answer: Promise<ArrayBuffer>,
   type: typeof Float16Array | typeof Float32Array,
   expected: ArrayLike<number>,
-): Promise<string> =>
-  answer.then((bytes) => {
-    const output = new type(bytes);
-    for (let i = 0; i < expected.length; i++)
-      if (output[i] !== expected[i]) return `element ${i} of the test is ${output[i]}, expected ${expected[i]}`;
-    return "";
-  }, String); // a compiler's refusal arrives here
+): Promise<string> => answer.then((bytes) => difference("test", new type(bytes), expected), String); // a compiler's refusal arrives here
 
 const halfProbe = kernel({
   name: "halfTest",

@@ -7,7 +7,7 @@ import { expectShape, showShape } from "../tensor/shape.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { expectFloat } from "./elementwise.ts";
 import { add, cast, mul, rsqrt, sub } from "./pointwise.ts";
-import { mean, variance } from "./reduce.ts";
+import { mean } from "./reduce.ts";
 
 /**
  * Root-mean-square normalisation over the last axis: x · rsqrt(mean(x²) + eps) · weight.
@@ -70,7 +70,8 @@ export function layerNorm(x: Tensor, weight?: Tensor, bias?: Tensor, { eps = 1e-
   if (bias) expectShape("layerNorm", "bias", bias.shape, [x.dim(-1)], `x is ${showShape(x.shape)}`);
   const wide = cast(x, "f32");
   const centred = sub(wide, mean(wide, -1, { keepdim: true }));
-  const normal = mul(centred, rsqrt(add(variance(wide, -1, { keepdim: true, correction: 0 }), eps)));
+  const variance = mean(mul(centred, centred), -1, { keepdim: true });
+  const normal = mul(centred, rsqrt(add(variance, eps)));
   const scaled = weight ? mul(normal, weight) : normal;
   return cast(bias ? add(scaled, bias) : scaled, x.dtype);
 }

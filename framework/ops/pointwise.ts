@@ -141,6 +141,7 @@ function binaryOp(name: keyof typeof binary): (a: Operand, b: Operand) => Tensor
       return { y, saved: { ...values, likeA: like(a), likeB: like(b) } };
     },
     gradient(dy, { a = dy, b = dy, y = dy, likeA, likeB }, { needs }) {
+      // Where it is linear it reads none of the three.
       const [da, db] = gradient({ a, b, y, dy, needs });
       const to = (g: Tensor | null, like: { shape: Dims; dtype: DType } | undefined) =>
         g && like ? castTo(sumTo(g, like.shape), like.dtype) : null;
@@ -248,16 +249,8 @@ const whereOp = op("where", {
 export const clamp = op("clamp", {
   value(x: Tensor, { min = -3.4028234e38, max = 3.4028234e38 }: { min?: number; max?: number }) {
     const type = x.dtype === "f16" ? "f32" : x.dtype;
-    const y = elementwise(
-      "clamp",
-      isFloat(x.dtype) ? "orNaN(a, clamp(a, u.s, u.t))" : `${type}(clamp(f32(a), u.s, u.t))`,
-      [x],
-      {
-        s: min,
-        t: max,
-      },
-    );
-    return { y, saved: { x, min, max } };
+    const wgsl = isFloat(x.dtype) ? "orNaN(a, clamp(a, u.s, u.t))" : `${type}(clamp(f32(a), u.s, u.t))`;
+    return { y: elementwise("clamp", wgsl, [x], { s: min, t: max }), saved: { x, min, max } };
   },
   gradient: (dy, { x, min, max }) => [mul(dy, mul(ge(x, min), le(x, max)))],
   twice: true,

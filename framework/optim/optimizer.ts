@@ -118,8 +118,8 @@ export abstract class Optimizer {
           { n: squares.size, maxNorm },
         );
         this.buffers.forEach((buffer, i) => {
-          for (const [start, size] of parts[i]) {
-            const part = (t: Tensor) => t.window(start, [size]);
+          for (const [start, end] of parts[i]) {
+            const part = (t: Tensor) => t.window(start, [end - start]);
             const own = { ...buffer, values: part(buffer.values), gradients: part(buffer.gradients) };
             this.update(
               own,
@@ -136,24 +136,25 @@ export abstract class Optimizer {
   }
 
   /**
-   * The stretches of a buffer (first element, elements) that a step changes: all of it, but for parameters that were frozen or left without a
+   * The stretches of a buffer (first element, and the one behind the last) that a step changes: all of it, but for parameters that were frozen or left without a
    * gradient since. Gradients that a script put elsewhere are copied to their place.
    */
-  private takingPart({ names, parameters, own, offsets, values }: FlatBuffer): [start: number, size: number][] {
+  private takingPart({ names, parameters, own, offsets, values }: FlatBuffer): [start: number, end: number][] {
     const stretches: [number, number][] = [];
     parameters.forEach((p, i) => {
       if (owners.get(p) !== this)
         throw new MicroMindError(`optimizer: another optimizer has taken ${names[i]} over; this one can step no more`);
-      const { grad: place } = own[i];
-      const takesPart = p.requiresGrad && p.grad !== undefined;
-      if (!takesPart) fill(place, 0);
-      else if (p.grad !== place) takeOver(p.grad, place);
-      if (takesPart) p.grad = place;
-      const size = (offsets[i + 1] ?? values.size) - offsets[i];
+      const place = own[i].grad;
+      if (!p.requiresGrad || !p.grad) {
+        fill(place, 0); // a norm counts all
+        return;
+      }
+      if (p.grad !== place) takeOver(p.grad, place);
+      p.grad = place;
+      const [start, end] = [offsets[i], offsets[i + 1] ?? values.size];
       const last = stretches.at(-1);
-      if (!takesPart) return;
-      if (last && last[0] + last[1] === offsets[i]) last[1] += size;
-      else stretches.push([offsets[i], size]);
+      if (last?.[1] === start) last[1] = end;
+      else stretches.push([start, end]);
     });
     return stretches;
   }

@@ -1,7 +1,7 @@
 import type { AttentionShape, AttentionTuning } from "./attention.ts";
 import { blockOf } from "./attentionBlock.ts";
 import * as matrix from "./attentionMatrix.ts";
-import { zeros } from "./matmulMatrix.ts";
+import { zeros } from "./matrixUnits.ts";
 
 /** A subgroup keeps its rows of queries as fragments; their sums stay with the lanes, which WGSL lets scale them as maxima grow. */
 export function forwardMatrix(shape: AttentionShape, tuning: AttentionTuning): string {

@@ -2,7 +2,7 @@ import type { Target } from "../../framework/device/kernel.ts";
 import type { MatmulShape, MatmulTuning } from "../matmul.ts";
 import { finish, finishFunctions, roundBytes } from "./matmulMatrixEnd.ts";
 import { bounds, range, strips } from "./matmulParts.ts";
-import { fragmentTypes, splitTile, targetUnit, unitOf } from "./matrixUnits.ts";
+import { fragmentTypes, splitTile, targetUnit, unitOf, zeros } from "./matrixUnits.ts";
 
 const PAD = 16; // bytes behind a line of a slice, so that the lines that a fragment reads lie in different banks
 
@@ -50,12 +50,6 @@ export function validMatrix(shape: MatmulShape, tuning: MatmulTuning, target: Ta
   const bytes = matrixBytes(shape, tuning);
   return bytes > 0 && bytes <= target.sharedBytes;
 }
-
-/**
- * Sums begin as a product, of zeros: so Mesa's compiler for NVIDIA's cards gives each four registers side by side. Where they begin as
- * constants it may scatter them, and moves them together at each step (300 moves for 32 multiplications).
- */
-export const zeros = "subgroupMatrixMultiplyAccumulate(Left(), Right(), Sum())";
 
 /** What to begin with, the largest first. */
 export const matrixTiles = [

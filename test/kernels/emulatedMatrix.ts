@@ -1,6 +1,5 @@
 import type { Kernel, Shape, Target, Tuning } from "../../framework/device/kernel.ts";
-import { zeros } from "../../kernels/shared/matmulMatrix.ts";
-import { type MatrixUnit, unitOf } from "../../kernels/shared/matrixUnits.ts";
+import { type MatrixUnit, unitOf, zeros } from "../../kernels/shared/matrixUnits.ts";
 
 /**
  * The kernel with its subgroup matrices done in plain WGSL, so that its own text, with its indexing, staging, edges and epilogues,

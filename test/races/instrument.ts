@@ -202,13 +202,14 @@ const notes = (module: number) => `
   @group(1) @binding(0) var<storage, read_write> notes: array<atomic<u32>>;
   var<private> ownLane: u32; var<private> ownGroup: u32; var<private> sharedStart: u32;
   var<private> sharedEpoch = 1u; var<private> storageEpoch = 1u;
-  fn tag(storage: bool, lane: u32) -> u32 { return ((ownGroup & 0xfffu) << 20u) | (select(sharedEpoch, storageEpoch, storage) << 10u) | lane; }
+  fn epoch(storage: bool) -> u32 { return select(sharedEpoch, storageEpoch, storage); }
+  fn tag(storage: bool, lane: u32) -> u32 { return ((ownGroup & 0xfffu) << 20u) | (epoch(storage) << 10u) | lane; }
   fn counter(tag: u32) -> u32 { return tag ^ 0xfff003ffu; }
   fn disordered(one: u32, other: u32) -> bool { return one != 0u && one != other && (one >> 20u != other >> 20u || one >> 10u == other >> 10u); }
   fn tell(kind: u32, variable: u32, element: u32) { atomicStore(&notes[(${module * VARIABLES}u + variable) * ${KINDS.length}u + kind], element + 1u); }
   fn placeOf(start: u32, element: u32, storage: bool) -> u32 {
     let at = ${TOLD_WORDS}u + 3u * (start + element);
-    if (at + 2u < arrayLength(&notes) && select(sharedEpoch, storageEpoch, storage) < 1024u) { return at; }
+    if (at + 2u < arrayLength(&notes) && epoch(storage) < 1024u) { return at; }
     atomicStore(&notes[${LEFT_OUT}u], 1u);
     return 0u;
   }

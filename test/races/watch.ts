@@ -1,3 +1,4 @@
+import { put } from "../../bench/peers/device.ts";
 import { loadProvider } from "../../framework/device/provider.ts";
 import { KINDS, LEFT_OUT, MODULES, TOLD_WORDS, VARIABLES, watched } from "./instrument.ts";
 
@@ -59,10 +60,6 @@ export async function races(): Promise<Race[]> {
         }
   }
   return found;
-}
-
-function put(target: object, name: string, value: unknown): void {
-  Object.defineProperty(target, name, { value, configurable: true, writable: true });
 }
 
 function watch(device: GPUDevice): void {
