@@ -79,7 +79,7 @@ function build(
     const before = p.grad;
     p.grad = gradients.window(offsets[i], p.shape);
     p.grad.name = `${names[i]}.grad`;
-    takeOver(before, p.grad);
+    if (before && !before.disposed) takeOver(before, p.grad);
     before?.dispose();
     p.half?.dispose();
     p.half = halves?.window(offsets[i], p.shape);
@@ -90,9 +90,8 @@ function build(
   return buffer;
 }
 
-/** Copies a gradient that lies elsewhere into its place. @throws ShapeError where it is of another shape */
-export function takeOver(gradient: Tensor | undefined, place: Tensor): void {
-  if (!gradient || gradient.disposed) return;
+/** Copies a gradient that lies elsewhere into its place. @throws ShapeError where it is of another shape, DisposedError where it was freed */
+export function takeOver(gradient: Tensor, place: Tensor): void {
   expectShape("optimizer", place.name, gradient.shape, place.shape);
   updateInPlace("f32(a)", place, [gradient]);
 }

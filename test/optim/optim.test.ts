@@ -316,6 +316,14 @@ describe("gradients that lie elsewhere count as PyTorch's do", () => {
     for (const p of [a, d]) expect((await values(p))[0]).toBeCloseTo(0.85, 4);
     expect((await optimizer.report(Tensor.from([0]))).gradNorm).toBeCloseTo(2, 5);
   });
+  test("one that was freed is an error; what stood in its place does not count again", () => {
+    const p = parameter();
+    const optimizer = sgd(p);
+    p.sum().backward();
+    p.grad = Tensor.from([5, 7]);
+    p.grad.dispose();
+    expect(() => optimizer.step()).toThrow("is used after it was freed");
+  });
   test("a parameter that is given twice is trained once", async () => {
     const p = parameter();
     const optimizer = sgd(p, p);
