@@ -69,7 +69,7 @@ export const decodeLayer = kernel<DecodeLayerShape>({
     ...{ k: "update", v: "update", scratch: "update", met: "update", y: "write" },
   },
   types: ({ dtype, weights }) => ({
-    ...{ x: `vec2<${dtype}>`, w: loaded(weights), gains: "vec4f", table: "vec4f", lengths: "i32" },
+    ...{ x: `vec4<${dtype}>`, w: loaded(weights), gains: "vec4f", table: "vec4f", lengths: "i32" },
     ...{ k: `vec4<${dtype}>`, v: `vec4<${dtype}>`, scratch: `vec4<${dtype}>`, met: "atomic<u32>", y: dtype },
   }),
   uniforms: {
@@ -87,7 +87,7 @@ export const decodeLayer = kernel<DecodeLayerShape>({
     const heads = group * kvHeads * headDim;
     const { attended, h, act } = scratchOf(shape);
     const loads = loadsOf(weights, lanes);
-    const step = columnStep({ b: weights, loads, load: (i) => `w[line + at + ${i}u]`, each: EACH, rows: [0] });
+    const step = columnStep(weights, loads, (i) => `w[line + at + ${i}u]`);
     const attention: DecodeShape = { headDim, group, dtype, span: 0, source: "qkv", norm: shape.norm };
     const tuning: DecodeTuning = { lanes, subgroup: 1, unroll: 0 };
     return `
@@ -100,7 +100,6 @@ export const decodeLayer = kernel<DecodeLayerShape>({
       lockstep: true,
       store: (place, value) => `scratch[${attended}u + ${place}] = ${value};`,
     })}
-    fn pair(quad: vec4f, i: u32) -> vec2f { return select(quad.xy, quad.zw, (i & 1u) == 1u); }
     fn kept(at: u32, column: u32) -> f32 { return f32(scratch[at + column / 4u][column % 4u]); }
     fn keep(at: u32, column: u32, value: f32) { scratch[at + column / 4u][column % 4u] = ${dtype}(value); }
 
@@ -121,11 +120,12 @@ export const decodeLayer = kernel<DecodeLayerShape>({
         }
         let normed = phase == 0u || phase == 3u;
         var squares = 0.0;
-        for (var i = lane; i < k / 2u; i += ${lanes}u) {
-          var two: vec2f;
-          if (phase == 0u) { two = vec2f(x[i]); } else { two = pair(vec4f(scratch[source + i / 2u]), i); }
-          if (normed) { squares += dot(two, two); two *= pair(gains[gain + i / 2u], i); }
-          row[i] = two;
+        for (var i = lane; i < k / 4u; i += ${lanes}u) {
+          var quad: vec4f;
+          if (phase == 0u) { quad = vec4f(x[i]); } else { quad = vec4f(scratch[source + i]); }
+          if (normed) { squares += dot(quad, quad); quad *= gains[gain + i]; }
+          row[2u * i] = quad.xy;
+          row[2u * i + 1u] = quad.zw;
         }
         ${shuffledSum("squares", lanes)}
         let factor = select(1.0, inverseSqrt(squares / f32(k) + u.rowEps), normed);
@@ -136,20 +136,20 @@ export const decodeLayer = kernel<DecodeLayerShape>({
         let many = min(begin + share, tiles) - begin;
         for (var c = 0u; c < many; c++) {
           let column = begin * ${lanes}u + lane * many + c; // a lane's columns lie one behind the other, as memory is fetched
-          var gate0 = 0.0; var sum0 = 0.0;
+          var gate = 0.0; var sum = 0.0;
           for (var half = 0u; half < halves; half++) {
             let line = matrix + (half * n + column) * length;
-            gate0 = sum0; sum0 = 0.0;
+            gate = sum; sum = 0.0;
             for (var at = 0u; at < length; at += ${loads}u) {
-              let y0 = row[at * ${perLoad(weights) / EACH}u + lane];
+              let y = row[at * ${perLoad(weights) / EACH}u + lane];
               ${step}
             }
           }
           switch phase {
-            case 0u: { keep(0u, column, sum0 * factor); }
-            case 2u: { keep(${h}u, column, sum0 + f32(x[column / 2u][column % 2u])); }
-            case 3u: { let gate = gate0 * factor; keep(${act}u, column, gate / (1.0 + exp(-gate)) * sum0 * factor); }
-            default: { y[column] = ${dtype}(sum0 + kept(${h}u, column)); }
+            case 0u: { keep(0u, column, sum * factor); }
+            case 2u: { keep(${h}u, column, sum + f32(x[column / 4u][column % 4u])); }
+            case 3u: { gate *= factor; keep(${act}u, column, gate / (1.0 + exp(-gate)) * sum * factor); }
+            default: { y[column] = ${dtype}(sum + kept(${h}u, column)); }
           }
         }
       }

@@ -1,5 +1,5 @@
 import { kernel, type Scalar, type Target } from "../framework/device/kernel.ts";
-import { columnStep, loaded, loadQuads, perLoad, shuffledSum } from "./shared/decodeProduct.ts";
+import { type LineStep, lineStep, loaded, loadQuads, perLoad, shuffledSum, stepOf } from "./shared/decodeProduct.ts";
 import { range } from "./shared/matmulParts.ts";
 
 export interface DecodeLinearShape {
@@ -21,7 +21,9 @@ export interface DecodeLinearTuning {
   lanes: number;
   /** Whether the workgroup is one subgroup, which joins its sums by shuffles. */
   shuffle: number;
-  /** B's loads in a step of a lane that has a column of its own, and A's elements from the lanes that loaded them. 0: lanes share out k. */
+  /** Of C, each lane's own. 0: lanes share out k. */
+  columns: number;
+  /** See {@link LineStep}. */
   loads: number;
 }
 
@@ -31,7 +33,7 @@ const COLUMNS = 4; // of a workgroup whose lanes share out k
 /**
  * C [m, n] = prologue(A) · Bᵀ (+ residual) for few rows, as decoding has them: what stands between two products costs a launch there
  * that takes longer than its work. A is [m, k]; B is [n, k], or [2n, k] if gated; k and n are multiples of four. B is read
- * once: by lanes that walk four columns of C along k together, in order; or by lanes that walk a column each, which on a CPU, where
+ * once: by lanes that walk four columns of C along k together, in order; or by lanes that walk columns of their own, which on a CPU, where
  * every element loaded counts, leaves fewer loads of A. A norm's factor is known only at the end of the row, and is put in
  * there. C and the residual are of A's dtype.
  */
@@ -44,25 +46,23 @@ export const decodeLinear = kernel<DecodeLinearShape, DecodeLinearTuning>({
     ...(residual ? { residual: "read" as const } : {}),
     c: "write",
   }),
-  types: (shape, tuning) => {
-    const [{ a, b }, each] = [shape, perLane(shape, tuning)];
-    return { a: vector(each, a), b: loaded(b), c: a, residual: a, gain: vector(each, "f32") };
-  },
+  types: ({ a, b }) => ({ a: `vec4<${a}>`, b: loaded(b), c: a, residual: a, gain: "vec4f" }),
   uniforms: { m: "u32", n: "u32", k: "u32", eps: "f32" },
   sizes: ["n", "k"],
   manyRegisters: true,
   tuning: [
-    { lanes: [64, 32, 128, 16, 8], shuffle: [0, 1], loads: [0] },
-    { lanes: [4, 8, 16], shuffle: [1], loads: [2, 4, 8] },
+    { lanes: [64, 32, 128, 16, 8], shuffle: [0, 1], columns: [0], loads: [1] },
+    { lanes: [4, 8, 16], shuffle: [1], columns: [4, 2, 1], loads: [1, 2, 4] },
   ],
-  valid: (shape, tuning, { subgroups, subgroupSize }) =>
-    [1, 2, 4].includes(perLane(shape, tuning)) && (!tuning.shuffle || (subgroups && subgroupSize === tuning.lanes)),
-  pick: ({ b }, { class: kind, subgroups, subgroupSize: lanes }: Target) => {
-    if (kind !== "software" || !subgroups || ![4, 8, 16].includes(lanes)) return { lanes: 64, shuffle: 0, loads: 0 };
-    return { lanes, shuffle: 1, loads: b === "f16" ? Math.max(2, lanes / 4) : lanes / 2 };
+  valid: ({ few }, { shuffle, lanes, columns, loads }, { subgroups, subgroupSize }) =>
+    columns * loads <= (few === 1 ? 8 : 4) && (!shuffle || (subgroups && subgroupSize === lanes)),
+  pick: ({ gated }, { class: kind, subgroups, subgroupSize: lanes }: Target) => {
+    if (kind !== "software" || !subgroups || ![4, 8, 16].includes(lanes))
+      return { lanes: 64, shuffle: 0, columns: 0, loads: 1 };
+    return { lanes, shuffle: 1, columns: gated ? 2 : 4, loads: 1 };
   },
-  workgroups: (_, { lanes, loads }, { m, n }) => {
-    const groups = m === 0 ? 0 : Math.ceil(n / (loads ? lanes : COLUMNS));
+  workgroups: (_, { lanes, columns }, { m, n }) => {
+    const groups = m === 0 ? 0 : Math.ceil(n / (columns ? lanes * columns : COLUMNS));
     return [Math.min(groups, MAX_GROUPS), Math.ceil(groups / MAX_GROUPS)];
   },
   cost: ({ a, b, gated }, { m, n, k }) => {
@@ -73,12 +73,7 @@ export const decodeLinear = kernel<DecodeLinearShape, DecodeLinearTuning>({
     };
   },
   wgsl: (shape, tuning) => {
-    const { prologue, gated, few } = shape;
-    const { lanes, shuffle, loads } = tuning;
-    const each = (line: (r: number) => string) => range(few).map(line).join("\n      ");
-    const [sum, product, width, ending] = loads
-      ? ["f32", columnEach(shape, tuning), lanes, ""]
-      : ["vec4f", columnsTogether(shape, tuning), COLUMNS, "[lane]"];
+    const { lanes, shuffle, columns } = tuning;
     return `
     ${shuffle ? "" : `var<workgroup> sums: array<vec4f, ${lanes}>; var<workgroup> squareSums: array<f32, ${lanes}>;`}
 
@@ -86,87 +81,130 @@ export const decodeLinear = kernel<DecodeLinearShape, DecodeLinearTuning>({
     fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
             @builtin(${shuffle ? "subgroup_invocation_id" : "local_invocation_index"}) lane: u32) {
       let own = group.x + group.y * groups.x;
-      if (own * ${width}u >= u.n) { return; }
-      let parts = u.k / ${perLane(shape, tuning)}u;
+      if (own * ${columns ? lanes * columns : COLUMNS}u >= u.n) { return; }
+      let parts = u.k / 4u;
       let line = u.k / ${perLoad(shape.b)}u;
-      ${each((r) => `let lineA${r} = min(${r}u, u.m - 1u) * parts; var sum${r} = ${sum}(); var squares${r} = 0.0;`)}
-      ${gated ? bothHalves(product, few, sum) : product}
-      ${prologue === "norm" ? each((r) => joined(`squares${r}`, tuning)) : ""}
-      let column = own * ${width}u + lane;
-      if (lane >= ${width}u || column >= u.n) { return; }
-      ${each((r) => store(shape, r, ending))}
+      ${columns ? apart(shape, tuning) : together(shape, tuning)}
     }`;
   },
 });
 
-/** Elements of A in a load: a lane's part of a step where they are handed round, else four. */
-const perLane = (shape: DecodeLinearShape, { lanes, loads }: DecodeLinearTuning) =>
-  loads ? (loads * perLoad(shape.b)) / lanes : 4;
+const each = (count: number, wgsl: (i: number) => string, between = "\n      ") => range(count).map(wgsl).join(between);
 
-const vector = (size: number, type: string) => (size === 1 ? type : `vec${size}<${type}>`);
+/**
+ * A lane has columns of its own. The next quads of A are loaded by all lanes, one each, and handed round; so are the norm's weights, of
+ * which all rows need the same.
+ */
+function apart(shape: DecodeLinearShape, { lanes, columns, loads }: DecodeLinearTuning): string {
+  const { b, few, gated, prologue } = shape;
+  const norm = (wgsl: string) => (prologue === "norm" ? wgsl : "");
+  const lines = gated ? 2 * columns : columns; // of a lane: those of the first half of B's rows, then those of the second
+  const step: LineStep = { b, lanes, few, lines, loads };
+  const { quads, inner } = stepOf(step);
+  const rowGroups = Math.max(1, few / lanes); // a lane has a row of each
+  const first = `at * ${perLoad(b) / 4}u`; // of the step's quads
+  const line = (l: number) => `(${l < columns ? "" : "u.n + "}min(column + ${l % columns}u, u.n - 1u)) * line`;
+  const quad = (j: number) => {
+    const [row, at, counts] = [j % rowGroups, `min(place${j}, parts - 1u)`, `f32(place${j} < parts)`];
+    const gain = `subgroupShuffle(gains, place${j} % ${lanes}u)`;
+    return `let place${j} = ${first} + (lane + ${j * lanes}u) / ${few}u; ${loadA(shape, { row, name: `y${j}`, at, counts, gain })}`;
+  };
+  const results = (r: number) => {
+    const squares = `subgroupBroadcast(squares${Math.floor(r / lanes)}, ${r % lanes}u)`;
+    const result = (c: number) =>
+      store(shape, r, { column: `column + ${c}u`, gate: `sum${r}_${c}`, up: `sum${r}_${lines - columns + c}` });
+    return `{ ${factor(shape, squares)} ${each(columns, result)} }`;
+  };
+  return `
+      let zero = u.m >> 31u; // which the compiler can't know: loops stay loops
+      let column = (own * ${lanes}u + lane) * ${columns}u;
+      ${each(rowGroups, (g) => `let lineA${g} = min((lane + ${g * lanes}u) % ${few}u, u.m - 1u) * parts; var squares${g} = 0.0;`)}
+      ${each(lines, (l) => `let line${l} = ${line(l)}; ${each(few, (r) => `var sum${r}_${l} = 0.0;`, " ")}`)}
+      ${norm("var gains: vec4f;")}
+      for (var at = 0u; at < line; at += ${inner}u) {
+        ${norm(`if (${first} % ${lanes}u == 0u) { gains = gain[min(${first} + lane, parts - 1u)]; }`)}
+        ${each(quads, quad)}
+        ${lineStep(step, (l, at) => `b[line${l} + min(${at}, line - 1u)]`)}
+      }
+      ${norm(each(rowGroups, (g) => shuffledSum(`squares${g}`, lanes, Math.min(few, lanes))))}
+      ${each(few, results)}`;
+}
 
 /** Lanes share out k, four columns at a time, and join their sums. */
-function columnsTogether(shape: DecodeLinearShape, tuning: DecodeLinearTuning): string {
+function together(shape: DecodeLinearShape, tuning: DecodeLinearTuning): string {
+  const { few, gated, prologue } = shape;
+  const product = walk(shape, tuning);
+  const result = (r: number) => store(shape, r, { column: "column", gate: `gate${r}[lane]`, up: `sum${r}[lane]` });
+  return `
+      ${each(few, (r) => `let lineA${r} = min(${r}u, u.m - 1u) * parts; var sum${r} = vec4f(); var squares${r} = 0.0;`)}
+      ${gated ? bothHalves(product, few) : product}
+      ${prologue === "norm" ? each(few, (r) => joined(`squares${r}`, tuning)) : ""}
+      let column = own * ${COLUMNS}u + lane;
+      if (lane >= ${COLUMNS}u) { return; }
+      ${each(few, (r) => `{ ${factor(shape, `squares${r}`)} ${result(r)} }`)}`;
+}
+
+function walk(shape: DecodeLinearShape, tuning: DecodeLinearTuning): string {
   const rows = range(shape.few);
   const columns = range(COLUMNS);
   const quads = range(perLoad(shape.b) / 4); // of a load of B
   const dots = (r: number) =>
     `vec4f(${columns.map((i) => quads.map((q) => `dot(y${r}_${q}, b${i}_${q})`).join(" + ")).join(", ")})`;
-  const loads = (r: number) => quads.map((q) => loadA(shape, r, 4, `y${r}_${q}`, `at * ${quads.length}u + ${q}u`));
+  const loadQuad = (row: number, q: number) => {
+    const at = `at * ${quads.length}u + ${q}u`;
+    return loadA(shape, { row, name: `y${row}_${q}`, at, gain: `gain[${at}]` });
+  };
   return `
-      ${columns.map((i) => `let lineB${i} = (${first(shape)}own * ${COLUMNS}u + ${i}u) * line;`).join(" ")}
+      ${columns.map((i) => `let lineB${i} = (${shape.gated ? "half * u.n + " : ""}own * ${COLUMNS}u + ${i}u) * line;`).join(" ")}
       for (var at = lane; at < line; at += ${tuning.lanes}u) {
         ${columns.map((i) => loadQuads(shape.b, `b${i}`, `b[lineB${i} + at]`)).join(" ")}
-        ${rows.map((r) => `${loads(r).join(" ")} sum${r} += ${dots(r)};`).join("\n        ")}
+        ${rows.map((r) => `${quads.map((q) => loadQuad(r, q)).join(" ")} sum${r} += ${dots(r)};`).join("\n        ")}
       }
       ${rows.map((r) => joined(`sum${r}`, tuning)).join("\n      ")}`;
 }
 
-/** A column a lane. A's next elements are loaded by all lanes, a part each, and handed round. */
-function columnEach(shape: DecodeLinearShape, tuning: DecodeLinearTuning): string {
-  const { lanes, loads } = tuning;
-  const rows = range(shape.few);
-  const [each, perB] = [perLane(shape, tuning), perLoad(shape.b)];
-  const load = (i: number) => `b[lineB + min(at + ${i}u, line - 1u)]`;
-  return `
-      let lineB = (${first(shape)}min(own * ${lanes}u + lane, u.n - 1u)) * line;
-      for (var at = 0u; at < line; at += ${loads}u) {
-        let part = at * ${perB / each}u + lane;
-        let mine = min(part, parts - 1u);
-        let counts = f32(part < parts);
-        ${rows.map((r) => loadA(shape, r, each, `y${r}`, "mine", "counts")).join("\n        ")}
-        ${columnStep({ b: shape.b, loads, load, each, rows })}
-      }`;
-}
-
 /** The product with the first half of B's rows, whose sums are kept in `gate`, then with the second. The loop's bound is hidden: unrolled, it compiles twice. */
-function bothHalves(product: string, few: number, sum: string): string {
-  const each = (line: (r: number) => string) => range(few).map(line).join(" ");
-  return `${each((r) => `var gate${r} = sum${r};`)}
+function bothHalves(product: string, few: number): string {
+  return `${each(few, (r) => `var gate${r} = sum${r};`, " ")}
       for (var half = 0u; half < 2u + (u.m >> 31u); half++) {
-        ${each((r) => `gate${r} = sum${r}; sum${r} = ${sum}(); squares${r} = 0.0;`)}
+        ${each(few, (r) => `gate${r} = sum${r}; sum${r} = vec4f(); squares${r} = 0.0;`, " ")}
         ${product}
       }`;
 }
 
-/** Where the matrix being walked begins among B's rows. */
-const first = ({ gated }: DecodeLinearShape) => (gated ? "half * u.n + " : "");
-
-/** `each` elements of row r behind the prologue, times `counts`; a norm's squares are added up. */
-function loadA(shape: DecodeLinearShape, r: number, each: number, name: string, at: string, counts = ""): string {
-  const part = `${vector(each, "f32")}(a[lineA${r} + ${at}])${counts && ` * ${counts}`}`;
-  if (shape.prologue === "none") return `let ${name} = ${part};`;
-  const square = each === 1 ? `${name}x * ${name}x` : `dot(${name}x, ${name}x)`;
-  return `let ${name}x = ${part}; squares${r} += ${square}; let ${name} = ${name}x * gain[${at}];`;
+interface Quad {
+  row: number;
+  name: string;
+  at: string;
+  /** What it is multiplied by: 0 behind the row's end. */
+  counts?: string;
+  /** The norm's weights. */
+  gain: string;
 }
 
-function store({ prologue, gated, a, residual }: DecodeLinearShape, r: number, ending: string): string {
-  const at = `${r}u * u.n + column`;
-  const factor = prologue === "norm" ? ` * inverseSqrt(squares${r} / f32(u.k) + u.eps)` : "";
+/** A quad of A from `lineA`row on, behind the prologue; a norm's squares are added up. */
+function loadA({ prologue }: DecodeLinearShape, { row, name, at, counts, gain }: Quad): string {
+  const quad = `vec4f(a[lineA${row} + ${at}])${counts ? ` * ${counts}` : ""}`;
+  if (prologue === "none") return `let ${name} = ${quad};`;
+  return `let ${name}x = ${quad}; squares${row} += dot(${name}x, ${name}x); let ${name} = ${name}x * ${gain};`;
+}
+
+/** A norm's factor of a row of so many squares. */
+const factor = ({ prologue }: DecodeLinearShape, squares: string): string =>
+  prologue === "norm" ? `let factor = inverseSqrt(${squares} / f32(u.k) + u.eps);` : "";
+
+/** Row r's element of a column from its sums, the first half's in `gate`. */
+function store(
+  { prologue, gated, a, residual }: DecodeLinearShape,
+  r: number,
+  { column, gate, up }: { column: string; gate: string; up: string },
+): string {
+  const at = `${r}u * u.n + ${column}`;
+  const times = prologue === "norm" ? " * factor" : "";
   const skip = residual ? ` + f32(residual[${at}])` : "";
-  const value = `sum${r}${ending}${factor}`;
-  const gate = gated ? `let gate = gate${r}${ending}${factor};` : "";
-  return `if (${r}u < u.m) { ${gate} c[${at}] = ${a}(${gated ? `gate / (1.0 + exp(-gate)) * ${value}` : value}${skip}); }`;
+  const gating = gated ? `let gate = ${gate}${times};` : "";
+  const value = `${gated ? "gate / (1.0 + exp(-gate)) * " : ""}${up}${times}`;
+  return `if (${r}u < u.m && ${column} < u.n) { ${gating} c[${at}] = ${a}(${value}${skip}); }`;
 }
 
 /** Adds a variable up over the lanes. */

@@ -41,7 +41,7 @@ const FEW_CORES = 2; // cores up to which one of them without a wait, or all wit
 export function layerGroups(): number[] {
   const { target, winners } = gpu();
   const inStep = target.class === "software" && target.subgroups && LANES.includes(target.subgroupSize);
-  const asTuned = !winners?.any(decodeLinear, ({ loads }) => loads === 0); // which would sum in another order
+  const asTuned = !winners?.any(decodeLinear, ({ columns }) => columns === 0); // which would sum in another order
   if (!inStep || !asTuned) return [0];
   if (meeting() < 2) return [1, 0];
   return meeting() > FEW_CORES ? [1, meeting(), 0] : [1, meeting()];

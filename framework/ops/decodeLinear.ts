@@ -50,16 +50,14 @@ export function gatedLinear(x: Tensor, weights: readonly [gate: Tensor, up: Tens
   return y ?? swiglu(packedLinear(norm ? rmsNorm(x, norm.weight, norm) : x, weights));
 }
 
-/**
- * The weights as one, where this is decoding: outside the graph and for few rows. A CPU gains by it for one row, whose product waits for
- * memory anyway, and for two of f16; a GPU for as many as a lane has registers for.
- */
+const FEW = 8; // rows, for which a lane has registers
+
+/** The weights as one, where this is decoding: outside the graph and for few rows. */
 function decodes(x: Tensor, weights: readonly Tensor[]): Tensor | undefined {
   if (isRecording()) return undefined;
   const read = weights.map((weight) => readAs(weight, x.dtype));
   const rows = x.dim(-1) ? x.size / x.dim(-1) : 0;
-  const most = gpu().target.class === "software" ? (read[0].dtype === "f16" ? 2 : 1) : 8;
-  return rows > 0 && rows <= most ? Tensor.join(read) : undefined;
+  return rows > 0 && rows <= FEW ? Tensor.join(read) : undefined;
 }
 
 /** Nothing where the kernel does not take these sizes. */

@@ -14,34 +14,71 @@ export function loadQuads(b: Scalar, name: string, value: string): string {
   return `let ${name} = ${value}; let ${name}_0 = ${quad("x", "y")}; let ${name}_1 = ${quad("z", "w")};`;
 }
 
-export interface ColumnStep {
+/** Few rows by lanes that walk lines of B (columns of C) of their own along k, and hand the rows round. */
+export interface LineStep {
   b: Scalar;
-  /** Loads of B in a step, the WGSL of each. */
+  /** Of a subgroup, which is a workgroup. */
+  lanes: number;
+  /** Rows, a power of two. */
+  few: number;
+  /** Lines of a lane. */
+  lines: number;
+  /** Loads of each line that are written out, where a step has more: a loop goes through the others. */
   loads: number;
-  load: (i: number) => string;
-  /** Elements of the step that a lane has in `y`r: 1, 2 or 4, the lanes one after the other. */
-  each: number;
-  rows: readonly number[];
 }
 
-/** WGSL that adds to `sum`r what a step of a lane's own column comes to: its loads of B times elements that the lanes hand round. */
-export function columnStep({ b, loads, load, each, rows }: ColumnStep): string {
+/**
+ * What a step along k takes: `quads` of A from each lane, the rows of a quad by neighbours, then the next quad; and `inner` loads of each
+ * line of B, which use these up.
+ */
+export function stepOf({ b, lanes, few }: LineStep): { quads: number; inner: number } {
+  const met = few * (perLoad(b) / 4); // quads of A by a load of B
+  return met < lanes ? { quads: 1, inner: lanes / met } : { quads: met / lanes, inner: 1 };
+}
+
+/**
+ * WGSL that adds a step's products to `sum`r_l, of row r and line l: loads of B (`load`) times the quads y0, y1, … that the lanes hold.
+ * `zero` is 0, which the compiler must not know: on a CPU the machine code of few loads is all that fits where decoded instructions are kept.
+ */
+export function lineStep(step: LineStep, load: (line: number, at: string) => string): string {
+  const { b, lanes, few } = step;
+  const lines = range(step.lines);
   const quads = range(perLoad(b) / 4);
-  const term = (r: number, i: number, q: number) => `dot(${handed(`y${r}`, i * perLoad(b) + 4 * q, each)}, b${i}_${q})`;
-  const sum = (r: number, i: number) => `sum${r} += ${quads.map((q) => term(r, i, q)).join(" + ")};`;
+  const { inner } = stepOf(step);
+  const handed = (slot: number) =>
+    inner > 1
+      ? `subgroupShuffle(y0, i * ${quads.length * few}u + ${slot}u)`
+      : `subgroupBroadcast(y${Math.floor(slot / lanes)}, ${slot % lanes}u)`;
+  const row = (r: number, ahead: number) => {
+    const own = quads.map((q) => `let a${q} = ${handed((ahead * quads.length + q) * few + r)};`);
+    const sum = (l: number) => `sum${r}_${l} += ${quads.map((q) => `dot(a${q}, b${l}_${q})`).join(" + ")};`;
+    return `{ ${own.join(" ")} ${lines.map(sum).join(" ")} }`;
+  };
+  const products = (ahead: number) => `{
+        ${lines.map((l) => loadQuads(b, `b${l}`, load(l, `at${inner > 1 ? " + i" : ""} + ${ahead}u`))).join(" ")}
+        ${range(few)
+          .map((r) => row(r, ahead))
+          .join("\n        ")} }`;
+  const written = Math.min(step.loads, inner);
+  const all = range(written).map(products).join("\n        ");
+  return inner > 1 ? `for (var i = 0u; i < ${inner}u + zero; i += ${written}u) { ${all} }` : all;
+}
+
+/**
+ * The same for one row and line, as part of a larger kernel, where a loop in the loop costs more than it saves: adds to `sum` what a step of
+ * `loads` loads of B comes to. Lanes hold two neighbouring elements of the row each, `y`.
+ */
+export function columnStep(b: Scalar, loads: number, load: (i: number) => string): string {
+  const quads = range(perLoad(b) / 4);
+  const handed = (at: number) => `vec4f(subgroupBroadcast(y, ${at / 2}u), subgroupBroadcast(y, ${at / 2 + 1}u))`;
+  const term = (i: number, q: number) => `dot(${handed(i * perLoad(b) + 4 * q)}, b${i}_${q})`;
   return range(loads)
-    .map((i) => `{ ${loadQuads(b, `b${i}`, load(i))} ${rows.map((r) => sum(r, i)).join(" ")} }`)
+    .map((i) => `{ ${loadQuads(b, `b${i}`, load(i))} sum += ${quads.map((q) => term(i, q)).join(" + ")}; }`)
     .join("\n        ");
 }
 
-/** The step's elements at, at + 1, … at + 3 from the lanes that hold them, `each` a lane. */
-function handed(name: string, at: number, each: number): string {
-  const parts = range(4 / each).map((i) => `subgroupBroadcast(${name}, ${at / each + i}u)`);
-  return parts.length === 1 ? parts[0] : `vec4f(${parts.join(", ")})`;
-}
-
-/** WGSL that adds a variable up over the lanes of a subgroup. */
-export const shuffledSum = (name: string, lanes: number): string =>
-  range(Math.log2(lanes))
-    .map((i) => `${name} += subgroupShuffleXor(${name}, ${2 ** i}u);`)
+/** WGSL that adds a variable up over the lanes of a subgroup, or over those that are a multiple of `apart` from each other. */
+export const shuffledSum = (name: string, lanes: number, apart = 1): string =>
+  range(Math.log2(lanes / apart))
+    .map((i) => `${name} += subgroupShuffleXor(${name}, ${apart * 2 ** i}u);`)
     .join(" ");

@@ -46,11 +46,11 @@ async function decoded(model: CausalLM, groups: number, streams = 1) {
   return { states: states.map((state) => [...state]), launches };
 }
 
-/** Runs `f` where a product of eight rows was tuned to so many loads: none here has as many, so the kernels stay as they are. */
-async function tuned<R>(loads: number, f: () => R | Promise<R>): Promise<R> {
+/** Runs `f` where a product of eight rows was tuned to so many columns a lane: none here has as many rows, so the kernels stay as they are. */
+async function tuned<R>(columns: number, f: () => R | Promise<R>): Promise<R> {
   const before = gpu.winners;
   const shape = { prologue: "none", gated: false, a: "f32", b: "f32", residual: false, few: 8 } as const;
-  const tuning = { lanes: target.subgroupSize, shuffle: 1, loads };
+  const tuning = { lanes: target.subgroupSize, shuffle: 1, columns, loads: 1 };
   gpu.winners = new Winners("of a test", "/nowhere");
   gpu.winners.set(decodeLinear as unknown as Kernel, shape, { m: 8, n: 64, k: 64, eps: 0 }, target, tuning, 1);
   try {
