@@ -125,7 +125,9 @@ function build(name: string, folder: string): void {
   if (exitCode === 0) return;
   const text = stderr.toString();
   throw new UsageError(
-    /No such file/.test(text) ? `--compile needs headers (Debian: apt install ${needed[name]})` : text,
+    /No such file/.test(text)
+      ? `--compile needs headers (Debian, with -t where Mesa is from backports: apt install ${needed[name]})`
+      : text,
   );
 }
 
