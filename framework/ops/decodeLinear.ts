@@ -50,14 +50,17 @@ export function gatedLinear(x: Tensor, weights: readonly [gate: Tensor, up: Tens
   return y ?? swiglu(packedLinear(norm ? rmsNorm(x, norm.weight, norm) : x, weights));
 }
 
-const FEW = 8; // rows, for which a lane has registers
-
-/** The weights as one, where this is decoding: outside the graph and for few rows. */
+/**
+ * The weights as one, where this is decoding: outside the graph and for as many rows as a lane has registers for; a CPU without subgroups
+ * gains by it for one row only, since the lanes' joining of sums is long there.
+ */
 function decodes(x: Tensor, weights: readonly Tensor[]): Tensor | undefined {
   if (isRecording()) return undefined;
   const read = weights.map((weight) => readAs(weight, x.dtype));
   const rows = x.dim(-1) ? x.size / x.dim(-1) : 0;
-  return rows > 0 && rows <= FEW ? Tensor.join(read) : undefined;
+  const { class: kind, subgroups } = gpu().target;
+  const most = kind === "software" && !subgroups ? 1 : 8;
+  return rows > 0 && rows <= most ? Tensor.join(read) : undefined;
 }
 
 /** Nothing where the kernel does not take these sizes. */
