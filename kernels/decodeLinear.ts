@@ -54,6 +54,7 @@ export const decodeLinear = kernel<DecodeLinearShape, DecodeLinearTuning>({
     { lanes: [64, 32, 128, 16, 8], shuffle: [0, 1], columns: [0], loads: [1] },
     { lanes: [4, 8, 16], shuffle: [1], columns: [4, 2, 1], loads: [1, 2, 4] },
   ],
+  // More loads at a time than that compile for long, and lose.
   valid: ({ few }, { shuffle, lanes, columns, loads }, { subgroups, subgroupSize }) =>
     columns * loads <= (few === 1 ? 8 : 4) && (!shuffle || (subgroups && subgroupSize === lanes)),
   pick: ({ gated }, { class: kind, subgroups, subgroupSize: lanes }: Target) => {
