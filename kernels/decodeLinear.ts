@@ -23,8 +23,6 @@ export interface DecodeLinearTuning {
   shuffle: number;
   /** Of C, each lane's own. 0: lanes share out k. */
   columns: number;
-  /** See {@link LineStep}. */
-  loads: number;
 }
 
 const MAX_GROUPS = 32768; // along one dimension
@@ -51,16 +49,13 @@ export const decodeLinear = kernel<DecodeLinearShape, DecodeLinearTuning>({
   sizes: ["n", "k"],
   manyRegisters: true,
   tuning: [
-    { lanes: [64, 32, 128, 16, 8], shuffle: [0, 1], columns: [0], loads: [1] },
-    { lanes: [4, 8, 16], shuffle: [1], columns: [4, 2, 1], loads: [1, 2, 4] },
+    { lanes: [64, 32, 128, 16, 8], shuffle: [0, 1], columns: [0] },
+    { lanes: [4, 8, 16], shuffle: [1], columns: [4, 2, 1] },
   ],
-  // More loads at a time than that compile for long, and lose.
-  valid: ({ few }, { shuffle, lanes, columns, loads }, { subgroups, subgroupSize }) =>
-    columns * loads <= (few === 1 ? 8 : 4) && (!shuffle || (subgroups && subgroupSize === lanes)),
+  valid: (_, { shuffle, lanes }, { subgroups, subgroupSize }) => !shuffle || (subgroups && subgroupSize === lanes),
   pick: ({ gated }, { class: kind, subgroups, subgroupSize: lanes }: Target) => {
-    if (kind !== "software" || !subgroups || ![4, 8, 16].includes(lanes))
-      return { lanes: 64, shuffle: 0, columns: 0, loads: 1 };
-    return { lanes, shuffle: 1, columns: gated ? 2 : 4, loads: 1 };
+    if (kind !== "software" || !subgroups || ![4, 8, 16].includes(lanes)) return { lanes: 64, shuffle: 0, columns: 0 };
+    return { lanes, shuffle: 1, columns: gated ? 2 : 4 };
   },
   workgroups: (_, { lanes, columns }, { m, n }) => {
     const groups = m === 0 ? 0 : Math.ceil(n / (columns ? lanes * columns : COLUMNS));
@@ -96,11 +91,11 @@ const each = (count: number, wgsl: (i: number) => string, between = "\n      ") 
  * A lane has columns of its own. The next quads of A are loaded by all lanes, one each, and handed round; so are the norm's weights, of
  * which all rows need the same.
  */
-function apart(shape: DecodeLinearShape, { lanes, columns, loads }: DecodeLinearTuning): string {
+function apart(shape: DecodeLinearShape, { lanes, columns }: DecodeLinearTuning): string {
   const { b, few, gated, prologue } = shape;
   const norm = (wgsl: string) => (prologue === "norm" ? wgsl : "");
   const lines = gated ? 2 * columns : columns; // of a lane: those of the first half of B's rows, then those of the second
-  const step: LineStep = { b, lanes, few, lines, loads };
+  const step: LineStep = { b, lanes, few, lines };
   const { quads, inner } = stepOf(step);
   const rowGroups = Math.max(1, few / lanes); // a lane has a row of each
   const first = `at * ${perLoad(b) / 4}u`; // of the step's quads

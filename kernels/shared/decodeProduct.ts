@@ -23,8 +23,6 @@ export interface LineStep {
   few: number;
   /** Lines of a lane. */
   lines: number;
-  /** Loads of each line that are written out, where a step has more: a loop goes through the others. */
-  loads: number;
 }
 
 /**
@@ -38,7 +36,8 @@ export function stepOf({ b, lanes, few }: LineStep): { quads: number; inner: num
 
 /**
  * WGSL that adds a step's products to `sum`r_l, of row r and line l: loads of B (`load`) times the quads y0, y1, … that the lanes hold.
- * `zero` is 0, which the compiler must not know: on a CPU the machine code of few loads is all that fits where decoded instructions are kept.
+ * Several loads of a line are a loop; `zero` is 0, which the compiler must not know: on a CPU the machine code of few loads is all that
+ * fits where decoded instructions are kept.
  */
 export function lineStep(step: LineStep, load: (line: number, at: string) => string): string {
   const { b, lanes, few } = step;
@@ -49,19 +48,15 @@ export function lineStep(step: LineStep, load: (line: number, at: string) => str
     inner > 1
       ? `subgroupShuffle(y0, i * ${quads.length * few}u + ${slot}u)`
       : `subgroupBroadcast(y${Math.floor(slot / lanes)}, ${slot % lanes}u)`;
-  const row = (r: number, ahead: number) => {
-    const own = quads.map((q) => `let a${q} = ${handed((ahead * quads.length + q) * few + r)};`);
+  const row = (r: number) => {
+    const own = quads.map((q) => `let a${q} = ${handed(q * few + r)};`);
     const sum = (l: number) => `sum${r}_${l} += ${quads.map((q) => `dot(a${q}, b${l}_${q})`).join(" + ")};`;
     return `{ ${own.join(" ")} ${lines.map(sum).join(" ")} }`;
   };
-  const products = (ahead: number) => `{
-        ${lines.map((l) => loadQuads(b, `b${l}`, load(l, `at${inner > 1 ? " + i" : ""} + ${ahead}u`))).join(" ")}
-        ${range(few)
-          .map((r) => row(r, ahead))
-          .join("\n        ")} }`;
-  const written = Math.min(step.loads, inner);
-  const all = range(written).map(products).join("\n        ");
-  return inner > 1 ? `for (var i = 0u; i < ${inner}u + zero; i += ${written}u) { ${all} }` : all;
+  const products = (at: string) => `
+        ${lines.map((l) => loadQuads(b, `b${l}`, load(l, at))).join(" ")}
+        ${range(few).map(row).join("\n        ")}`;
+  return inner > 1 ? `for (var i = 0u; i < ${inner}u + zero; i++) { ${products("at + i")} }` : products("at");
 }
 
 /**

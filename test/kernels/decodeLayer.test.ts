@@ -161,5 +161,7 @@ test.skipIf(!cpu)("where workgroups once waited in vain, what comes out is NaN",
 test.skipIf(!cpu)("is for rows of whole steps that fit shared memory", () => {
   for (const more of [{ hidden: 72 }, { intermediate: 90 }, { headDim: 12 }, { intermediate: 16384 }, { lanes: 4 }])
     expect([more, fitsLayer({ ...base, ...more } as DecodeLayerShape, target)]).toEqual([more, false]);
+  for (const shape of [{}, ...shapes.map(([, more]) => more)])
+    expect([shape, fitsLayer({ ...base, lanes: 8, ...shape } as DecodeLayerShape, target)]).toEqual([shape, true]);
   expect(fitsLayer(base, target)).toBe(true);
 });

@@ -50,7 +50,7 @@ async function decoded(model: CausalLM, groups: number, streams = 1) {
 async function tuned<R>(columns: number, f: () => R | Promise<R>): Promise<R> {
   const before = gpu.winners;
   const shape = { prologue: "none", gated: false, a: "f32", b: "f32", residual: false, few: 8 } as const;
-  const tuning = { lanes: target.subgroupSize, shuffle: 1, columns, loads: 1 };
+  const tuning = { lanes: target.subgroupSize, shuffle: 1, columns };
   gpu.winners = new Winners("of a test", "/nowhere");
   gpu.winners.set(decodeLinear as unknown as Kernel, shape, { m: 8, n: 64, k: 64, eps: 0 }, target, tuning, 1);
   try {
